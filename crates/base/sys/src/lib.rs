@@ -1,0 +1,3 @@
+//! The kernel's own: processes in namespaces, mounts, cgroups, PID 1. The one crate with unsafe code.
+
+pub mod process;

@@ -1,0 +1,41 @@
+//! Telling processes apart: an id alone may be somebody else's by now.
+
+use std::io;
+
+/// The id of this boot of this machine.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs_err::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// When a process started, in clock ticks since boot; an error when there is none.
+pub fn start_ticks(pid: u32) -> io::Result<u64> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command may hold blanks and brackets: fields are counted behind its last bracket. Field 22 is the start.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = fields.split_whitespace();
+    let state = fields.next().unwrap_or("X");
+    if matches!(state, "Z" | "X") {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has ended")));
+    }
+    let ticks = fields.nth(18).and_then(|ticks| ticks.parse().ok());
+    ticks.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat cannot be read")))
+}
+
+/// Whether the process that had this id at that start is alive. Zombies are not.
+pub fn is_alive(pid: u32, ticks: u64) -> bool {
+    start_ticks(pid).is_ok_and(|found| found == ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_its_twin_is_not() {
+        let pid = std::process::id();
+        let ticks = start_ticks(pid).unwrap();
+        assert!(is_alive(pid, ticks));
+        assert!(!is_alive(pid, ticks + 1));
+        assert_eq!(boot_id().unwrap().len(), 36);
+    }
+}

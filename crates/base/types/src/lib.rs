@@ -1,0 +1,14 @@
+//! Ids, names and quantities that every crate speaks of. No I/O, few dependencies.
+
+mod ids;
+mod names;
+mod phase;
+mod redacted;
+mod size;
+
+pub use ids::{ClientToken, Generation, MachineId, RunId};
+pub use jiff::{SignedDuration, Timestamp};
+pub use names::{ClusterName, GroupName, NameError, NodeName};
+pub use phase::Phase;
+pub use redacted::Redacted;
+pub use size::{ByteSize, ByteSizeError};
