@@ -1,0 +1,119 @@
+//! Starting a program as the first process of fresh namespaces.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use nix::unistd::Pid;
+
+/// A program to be PID 1 of fresh mount, pid, UTS, IPC and network namespaces.
+#[derive(Debug)]
+pub struct NamespaceCommand<'a> {
+    pub program: &'a Path,
+    pub arguments: &'a [&'a OsStr],
+    /// Become file descriptors 0, 1, 2, 3… of the program; everything else must be close-on-exec.
+    pub files: &'a [BorrowedFd<'a>],
+}
+
+/// A started PID 1, seen from outside.
+#[derive(Debug)]
+pub struct NamespaceChild {
+    pub pid: Pid,
+    /// Becomes readable when the process has ended; names this process only, ever.
+    pub pidfd: OwnedFd,
+}
+
+/// Everything the child needs between clone and exec, made before: the child may not allocate, since another thread
+/// may have held the allocator's lock.
+struct Prepared {
+    program: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    files: Vec<RawFd>,
+}
+
+impl NamespaceCommand<'_> {
+    /// Clones and executes. The child is killed when the calling thread ends, so call from the main thread. Exit code
+    /// 127 means that the program could not be executed.
+    pub fn spawn(&self) -> io::Result<NamespaceChild> {
+        let prepared = self.prepare()?;
+        let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+            texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+        };
+        let arguments = pointers(&prepared.arguments);
+        let environment = pointers(&prepared.environment);
+        let mut pidfd: RawFd = -1;
+        // SAFETY: clone_args is plain old data; zero is a valid value for each field.
+        let mut request: libc::clone_args = unsafe { std::mem::zeroed() };
+        let flags = libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWNET
+            | libc::CLONE_PIDFD;
+        request.flags = u64::from(flags.cast_unsigned());
+        request.pidfd = (&raw mut pidfd) as u64;
+        request.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+        // SAFETY: a fork-like clone3 (no shared memory, no new stack); `request` outlives the call. The child only
+        // makes async-signal-safe calls until it executes another program.
+        let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const request, size_of::<libc::clone_args>()) };
+        match result {
+            0 => run_child(&prepared, &arguments, &environment),
+            pid if pid > 0 => {
+                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+                let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+                let pid = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);
+                Ok(NamespaceChild { pid, pidfd })
+            }
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn prepare(&self) -> io::Result<Prepared> {
+        let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::other);
+        let program = text(self.program.as_os_str().as_bytes())?;
+        let mut arguments = vec![program.clone()];
+        for argument in self.arguments {
+            arguments.push(text(argument.as_bytes())?);
+        }
+        let environment = vec![
+            text(b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?,
+            text(b"container=muster")?,
+        ];
+        Ok(Prepared {
+            program,
+            arguments,
+            environment,
+            files: self.files.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect(),
+        })
+    }
+}
+
+fn run_child(prepared: &Prepared, arguments: &[*const libc::c_char], environment: &[*const libc::c_char]) -> ! {
+    // Sources are first moved out of the way of the targets 0…n; all of this is async-signal-safe.
+    let base: RawFd = 100;
+    // SAFETY: only async-signal-safe system calls on values that the parent made before the clone.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::setsid();
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        let mut offset: RawFd = 0;
+        for file in &prepared.files {
+            if libc::dup3(*file, base + offset, libc::O_CLOEXEC) < 0 {
+                libc::_exit(126);
+            }
+            offset += 1;
+        }
+        for target in 0..offset {
+            if libc::dup2(base + target, target) < 0 {
+                libc::_exit(126);
+            }
+        }
+        libc::execve(prepared.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+        libc::_exit(127)
+    }
+}
