@@ -4,4 +4,6 @@ pub mod capability;
 pub mod init;
 pub mod mount;
 pub mod process;
+pub mod pty;
+pub mod session;
 pub mod spawn;

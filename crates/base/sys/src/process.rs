@@ -1,6 +1,7 @@
 //! Telling processes apart: an id alone may be somebody else's by now.
 
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 /// The id of this boot of this machine.
 pub fn boot_id() -> io::Result<String> {
@@ -24,6 +25,19 @@ pub fn start_ticks(pid: u32) -> io::Result<u64> {
 /// Whether the process that had this id at that start is alive. Zombies are not.
 pub fn is_alive(pid: u32, ticks: u64) -> bool {
     start_ticks(pid).is_ok_and(|found| found == ticks)
+}
+
+/// Ends the process that a pidfd names, at once.
+pub fn kill_pidfd(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    signal_pidfd(pidfd, libc::SIGKILL)
+}
+
+/// Sends a signal to the process that a pidfd names; nobody else can get it.
+pub fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a system call with a file that is borrowed for the call, and no pointer.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

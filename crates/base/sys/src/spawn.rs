@@ -117,3 +117,15 @@ fn run_child(prepared: &Prepared, arguments: &[*const libc::c_char], environment
         libc::_exit(127)
     }
 }
+
+/// Takes over a file that this process was started with.
+///
+/// Call once per number, before anything else may have opened files.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl on a number; it fails when nothing is open there.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the file is open, and by the contract above nobody else in this process owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

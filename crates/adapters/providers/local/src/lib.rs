@@ -1,1 +1,24 @@
-//! muster-provider-local
+//! Sandbox nodes on this machine: namespaces over a read-only `/usr`, one switch and one shepherd process a cluster.
+//!
+//! The provider is a client of the shepherd (`shepherd`), which starts nodes (`node_init` is their first code) and holds
+//! the switch. What is on disk (`layout`) is the truth when no shepherd runs: every machine is then stopped.
+
+mod cgroup;
+mod dialer;
+mod hosts;
+mod launch;
+mod layout;
+mod machine;
+mod network;
+mod node_init;
+mod protocol;
+mod provider;
+mod record;
+mod serve;
+mod settings;
+mod shepherd;
+mod skeleton;
+
+pub use node_init::{NodeContext, run as run_node_init};
+pub use provider::LocalFactory;
+pub use shepherd::{ShepherdOptions, run as run_shepherd};

@@ -1,0 +1,246 @@
+//! Limits, freezing and accounting of nodes: cgroup v1, hybrid and v2.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use muster_provider::Size;
+
+/// Folder of ours in every hierarchy.
+const TOP: &str = "muster";
+const CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", "freezer"];
+/// Keeps a runaway node from taking every process id of the machine.
+const PROCESSES_MAX: u32 = 16_384;
+const CPU_PERIOD_US: u64 = 100_000;
+
+#[derive(Debug, Clone)]
+enum Hierarchy {
+    /// One mount with all controllers.
+    V2(PathBuf),
+    /// A mount for each controller.
+    V1 { controller: &'static str, mount: PathBuf },
+}
+
+/// The hierarchies of this machine that nodes are put into. None at all is possible: then there are no limits.
+#[derive(Debug, Clone)]
+pub(crate) struct Cgroups {
+    hierarchies: Vec<Hierarchy>,
+    scope: String,
+}
+
+impl Cgroups {
+    pub(crate) fn detect(scope: &str) -> io::Result<Self> {
+        Ok(Self { hierarchies: parse_mounts(&fs_err::read_to_string("/proc/self/mounts")?), scope: scope.to_owned() })
+    }
+
+    fn folders(&self, group: &str) -> impl Iterator<Item = (&Hierarchy, PathBuf)> {
+        self.hierarchies.iter().map(move |hierarchy| {
+            let mount = match hierarchy {
+                Hierarchy::V2(mount) | Hierarchy::V1 { mount, .. } => mount,
+            };
+            (hierarchy, mount.join(TOP).join(&self.scope).join(group))
+        })
+    }
+
+    /// Makes the cgroup of a node, or of the shepherd.
+    pub(crate) fn create(&self, group: &str) -> io::Result<()> {
+        for (hierarchy, folder) in self.folders(group) {
+            make(&folder)?;
+            if let Hierarchy::V2(mount) = hierarchy {
+                enable_controllers(mount, &self.scope)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a process, and with it all that it will start, into the cgroup.
+    pub(crate) fn add(&self, group: &str, pid: u32) -> io::Result<()> {
+        for (_, folder) in self.folders(group) {
+            fs_err::write(folder.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn limit(&self, group: &str, size: &Size) -> io::Result<()> {
+        for (hierarchy, folder) in self.folders(group) {
+            for (file, value) in limits(hierarchy, size) {
+                fs_err::write(folder.join(file), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether memory and CPU limits can be set here.
+    pub(crate) fn can_limit(&self) -> bool {
+        self.hierarchies.iter().any(|hierarchy| match hierarchy {
+            Hierarchy::V2(mount) => fs_err::read_to_string(mount.join("cgroup.controllers"))
+                .is_ok_and(|controllers| controllers.split_whitespace().any(|name| name == "memory")),
+            Hierarchy::V1 { controller, .. } => *controller == "memory",
+        })
+    }
+
+    /// Stops or continues every process of the cgroup. False when this machine cannot.
+    pub(crate) fn freeze(&self, group: &str, frozen: bool) -> io::Result<bool> {
+        for (hierarchy, folder) in self.folders(group) {
+            let (file, value) = match hierarchy {
+                Hierarchy::V2(_) => ("cgroup.freeze", if frozen { "1" } else { "0" }),
+                Hierarchy::V1 { controller: "freezer", .. } => {
+                    ("freezer.state", if frozen { "FROZEN" } else { "THAWED" })
+                }
+                Hierarchy::V1 { .. } => continue,
+            };
+            fs_err::write(folder.join(file), value)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Removes the cgroup of a node whose processes have ended.
+    pub(crate) fn remove(&self, group: &str) -> io::Result<()> {
+        self.folders(group).try_for_each(|(_, folder)| remove_empty(&folder))
+    }
+
+    /// Removes whatever is left of the scope. Processes must have ended.
+    pub(crate) fn remove_all(&self) -> io::Result<()> {
+        for (_, folder) in self.folders("") {
+            for entry in fs_err::read_dir(&folder).into_iter().flatten() {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    remove_empty(&entry.path())?;
+                }
+            }
+            remove_empty(&folder)?;
+            // Other clusters may be there; the last one takes the folder along.
+            if let Some(top) = folder.parent() {
+                fs_err::remove_dir(top).ok();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_mounts(mounts: &str) -> Vec<Hierarchy> {
+    let mut v1 = Vec::new();
+    let mut v2 = None;
+    for line in mounts.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let &[_, mount, kind, options, ..] = fields.as_slice() else { continue };
+        match kind {
+            "cgroup2" if v2.is_none() => v2 = Some(PathBuf::from(mount)),
+            "cgroup" => {
+                let controller = CONTROLLERS.into_iter().find(|name| options.split(',').any(|option| option == *name));
+                v1.extend(controller.map(|controller| Hierarchy::V1 { controller, mount: mount.into() }));
+            }
+            _ => {}
+        }
+    }
+    // In a hybrid set-up the v2 tree has no controllers, but systemd inside a node needs a place in it.
+    v1.extend(v2.map(Hierarchy::V2));
+    // The first that can freeze is asked to: v1 where there is one.
+    v1
+}
+
+fn limits(hierarchy: &Hierarchy, size: &Size) -> Vec<(&'static str, String)> {
+    let quota = size.cpus.map(cpu_quota_us);
+    let has = |controller: &str| match hierarchy {
+        Hierarchy::V1 { controller: own, .. } => *own == controller,
+        Hierarchy::V2(mount) => fs_err::read_to_string(mount.join("cgroup.controllers"))
+            .is_ok_and(|list| list.split_whitespace().any(|name| name == controller)),
+    };
+    let v2 = matches!(hierarchy, Hierarchy::V2(_));
+    let mut values = Vec::new();
+    if has("pids") {
+        values.push(("pids.max", PROCESSES_MAX.to_string()));
+    }
+    if let Some(memory) = size.memory.filter(|_| has("memory")) {
+        values.push((if v2 { "memory.max" } else { "memory.limit_in_bytes" }, memory.0.to_string()));
+    }
+    if let Some(quota) = quota.filter(|_| has("cpu")) {
+        if v2 {
+            values.push(("cpu.max", format!("{quota} {CPU_PERIOD_US}")));
+        } else {
+            values.push(("cpu.cfs_period_us", CPU_PERIOD_US.to_string()));
+            values.push(("cpu.cfs_quota_us", quota.to_string()));
+        }
+    }
+    values
+}
+
+/// Microseconds of CPU time in each period; the kernel's least is 1 ms.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "CPU counts are small"
+)]
+fn cpu_quota_us(cpus: f64) -> u64 {
+    ((cpus * CPU_PERIOD_US as f64) as u64).max(1000)
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    // Somebody else may remove the empty top folder in between.
+    for _ in 0..10 {
+        match fs_err::create_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => return result,
+        }
+    }
+    fs_err::create_dir_all(folder)
+}
+
+/// In v2 a controller works in a cgroup only if every cgroup above hands it down.
+fn enable_controllers(mount: &Path, scope: &str) -> io::Result<()> {
+    let top = mount.join(TOP);
+    for folder in [mount.to_owned(), top.clone(), top.join(scope)] {
+        let available = fs_err::read_to_string(folder.join("cgroup.controllers"))?;
+        let enabled = fs_err::read_to_string(folder.join("cgroup.subtree_control"))?;
+        let has = |list: &str, name: &str| list.split_whitespace().any(|entry| entry == name);
+        for name in ["memory", "cpu", "pids"] {
+            if has(&available, name) && !has(&enabled, name) {
+                fs_err::write(folder.join("cgroup.subtree_control"), format!("+{name}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The kernel needs a moment after the last process has been reaped: a few short tries.
+fn remove_empty(folder: &Path) -> io::Result<()> {
+    let mut pause = std::time::Duration::from_millis(1);
+    for _ in 0..9 {
+        match fs_err::remove_dir(folder) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(pause),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => return result,
+        }
+        pause *= 2;
+    }
+    fs_err::remove_dir(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_of_all_three_kinds_are_found() {
+        let v2 = "cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
+        assert!(matches!(parse_mounts(v2).as_slice(), [Hierarchy::V2(_)]));
+        let hybrid = "cgroup /c/memory cgroup rw,memory 0 0\ncgroup /c/cpu cgroup rw,cpu,cpuacct 0 0\n\
+                      cgroup /c/systemd cgroup rw,name=systemd 0 0\ncgroup2 /c/unified cgroup2 rw 0 0\n";
+        let found = parse_mounts(hybrid);
+        assert!(matches!(
+            &found[..],
+            [Hierarchy::V1 { controller: "memory", .. }, Hierarchy::V1 { controller: "cpu", .. }, Hierarchy::V2(_)]
+        ));
+        assert!(parse_mounts("tmpfs /tmp tmpfs rw 0 0\n").is_empty());
+    }
+
+    #[test]
+    fn limits_are_written_in_each_version_s_words() {
+        let size = Size { name: None, memory: Some(muster_types::ByteSize(1 << 20)), cpus: Some(0.5) };
+        let memory = Hierarchy::V1 { controller: "memory", mount: "/c".into() };
+        assert_eq!(limits(&memory, &size), [("memory.limit_in_bytes", "1048576".to_owned())]);
+        let cpu = Hierarchy::V1 { controller: "cpu", mount: "/c".into() };
+        assert_eq!(limits(&cpu, &size)[1], ("cpu.cfs_quota_us", "50000".to_owned()));
+    }
+}

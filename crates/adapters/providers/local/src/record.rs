@@ -1,0 +1,119 @@
+//! What is kept of a machine on disk.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use muster_provider::{Machine, MachineState, Size, Tags};
+use muster_types::{ClientToken, MachineId, NodeName, Redacted, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::layout::{Layout, MachineFolder};
+
+const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) version: u32,
+    pub(crate) id: MachineId,
+    pub(crate) name: NodeName,
+    pub(crate) token: ClientToken,
+    pub(crate) tags: Tags,
+    pub(crate) size: Size,
+    pub(crate) user_data: Redacted<String>,
+    /// The machine's number on the switch; its address follows from it.
+    pub(crate) index: u16,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) created_at: Timestamp,
+    /// Why it stopped last, for people.
+    pub(crate) detail: Option<String>,
+}
+
+/// What a new record is made from.
+pub(crate) struct NewRecord {
+    pub(crate) id: MachineId,
+    pub(crate) index: u16,
+    pub(crate) address: Ipv4Addr,
+}
+
+impl Record {
+    pub(crate) fn new(new: NewRecord, request: &crate::protocol::CreateRequest) -> Self {
+        Self {
+            version: VERSION,
+            id: new.id,
+            name: request.name.clone(),
+            token: request.token.clone(),
+            tags: request.tags.clone(),
+            size: request.size.clone(),
+            user_data: request.user_data.clone(),
+            index: new.index,
+            address: new.address,
+            created_at: Timestamp::now(),
+            detail: None,
+        }
+    }
+
+    pub(crate) fn machine(&self, state: MachineState, detail: Option<String>) -> Machine {
+        Machine {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            token: self.token.clone(),
+            tags: self.tags.clone(),
+            state,
+            addresses: vec![self.address.into()],
+            created_at: self.created_at,
+            detail,
+        }
+    }
+
+    /// Written beside and renamed, but not forced to the disk: after a power failure a machine is whole or was never
+    /// made, and either is a state that is listed truly.
+    pub(crate) fn write(&self, folder: &MachineFolder) -> io::Result<()> {
+        let temporary = folder.0.join("machine.json.new");
+        fs_err::write(&temporary, serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        fs_err::rename(temporary, folder.record())
+    }
+
+    fn read(folder: &MachineFolder) -> io::Result<Self> {
+        let record: Self = serde_json::from_slice(&fs_err::read(folder.record())?).map_err(io::Error::other)?;
+        if record.version > VERSION {
+            return Err(io::Error::other(format!("{} was written by a newer muster", folder.record().display())));
+        }
+        Ok(record)
+    }
+}
+
+/// Every machine on disk. A folder without a readable record was cut off while it was made, and is skipped.
+pub(crate) fn read_all(layout: &Layout) -> io::Result<Vec<Record>> {
+    let entries = match fs_err::read_dir(layout.machines()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut records = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if Layout::is_left_over(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        match Record::read(&MachineFolder(entry.path())) {
+            Ok(record) => records.push(record),
+            Err(error) => tracing::warn!(%error, "machine folder without a record"),
+        }
+    }
+    records.sort_by_key(|record| record.index);
+    Ok(records)
+}
+
+/// Removes what a crash left half made or half removed.
+pub(crate) fn remove_left_overs(layout: &Layout) -> io::Result<()> {
+    let Ok(entries) = fs_err::read_dir(layout.machines()) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let whole = !Layout::is_left_over(&entry.file_name().to_string_lossy())
+            && Record::read(&MachineFolder(entry.path())).is_ok();
+        if !whole {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The `local:` block of a cluster file.
+
+use std::net::Ipv4Addr;
+
+use muster_doc::{Diagnostic, Tree};
+
+/// The switch's network unless the file says otherwise. Each cluster has a switch of its own, so they do not collide.
+const DEFAULT_SUBNET: Subnet = Subnet { network: Ipv4Addr::new(10, 77, 0, 0), prefix: 16 };
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subnet {
+    pub(crate) network: Ipv4Addr,
+    pub(crate) prefix: u8,
+}
+
+impl Subnet {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (network, prefix) = text.split_once('/')?;
+        let network: Ipv4Addr = network.parse().ok()?;
+        let prefix: u8 = prefix.parse().ok()?;
+        if !(8..=29).contains(&prefix) || !(network.is_private() || is_shared(network)) {
+            return None;
+        }
+        let subnet = Self { network, prefix };
+        (subnet.address(0) == network).then_some(subnet)
+    }
+
+    /// The address with this number; 1 is the switch itself.
+    pub(crate) fn address(self, index: u16) -> Ipv4Addr {
+        let mask = u32::MAX << (32 - u32::from(self.prefix));
+        Ipv4Addr::from((u32::from(self.network) & mask) + u32::from(index))
+    }
+
+    /// The largest number that a machine can have; the last address is the broadcast's.
+    pub(crate) fn index_max(self) -> u16 {
+        let addresses = 1u32 << (32 - u32::from(self.prefix)).min(16);
+        u16::try_from(addresses - 2).unwrap_or(u16::MAX)
+    }
+}
+
+/// 100.64.0.0/10, which carriers share and nobody routes.
+fn is_shared(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    first == 100 && (64..128).contains(&second)
+}
+
+impl std::fmt::Display for Subnet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) subnet: Subnet,
+}
+
+/// Reads the block; all mistakes at once.
+pub(crate) fn read(block: Option<&Tree>) -> (Settings, Vec<Diagnostic>) {
+    let mut settings = Settings { subnet: DEFAULT_SUBNET };
+    let mut diagnostics = Vec::new();
+    let Some(block) = block.filter(|block| !block.is_null()) else { return (settings, diagnostics) };
+    let Some(entries) = block.as_map() else {
+        let diagnostic = Diagnostic::error(
+            "M0901",
+            format!("`local` holds {}, not a mapping", block.kind()),
+            "write it as `local: { subnet: 10.77.0.0/16 }`, or leave it out",
+        );
+        return (settings, vec![diagnostic.at(block.span, "a mapping is expected here")]);
+    };
+    for (key, value) in entries {
+        if key.text != "subnet" {
+            let message = format!("the local provider has no setting `{}`", key.text);
+            let diagnostic = Diagnostic::error("M0902", message, "its one setting is `subnet`");
+            diagnostics.push(diagnostic.at(key.span, "unknown setting"));
+            continue;
+        }
+        match value.as_str().and_then(Subnet::parse) {
+            Some(subnet) => settings.subnet = subnet,
+            None => diagnostics.push(
+                Diagnostic::error(
+                    "M0903",
+                    "`subnet` is not a private IPv4 network",
+                    "write a private network of 8 to 29 bits by its first address, such as 10.77.0.0/16",
+                )
+                .at(value.span, "not such a network"),
+            ),
+        }
+    }
+    (settings, diagnostics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subnets_are_private_and_start_at_their_first_address() {
+        let subnet = Subnet::parse("10.77.0.0/16").unwrap();
+        assert_eq!(subnet.address(1), Ipv4Addr::new(10, 77, 0, 1));
+        assert_eq!(subnet.address(300), Ipv4Addr::new(10, 77, 1, 44));
+        assert_eq!(subnet.index_max(), 65534);
+        assert_eq!(Subnet::parse("192.168.5.0/29").unwrap().index_max(), 6);
+        for bad in ["10.77.0.1/16", "8.8.8.0/24", "10.0.0.0/4", "10.0.0.0/30", "10.0.0.0", "x/16"] {
+            assert_eq!(Subnet::parse(bad), None, "{bad}");
+        }
+    }
+}
