@@ -35,6 +35,11 @@ impl SourceMap {
         &self.sources[id.0 as usize].name
     }
 
+    /// The text, if the id is one of this map's.
+    pub fn get(&self, id: SourceId) -> Option<&str> {
+        self.sources.get(id.0 as usize).map(|source| source.text.as_str())
+    }
+
     pub fn text(&self, id: SourceId) -> &str {
         &self.sources[id.0 as usize].text
     }
