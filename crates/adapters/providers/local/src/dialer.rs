@@ -10,11 +10,11 @@ use muster_provider::Dialer;
 use muster_sys::process;
 use nix::sched::CloneFlags;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::layout::Layout;
+use crate::machine::watched;
 use crate::protocol::Identity;
 
 /// Requests that may wait for the thread; it answers each in microseconds.
@@ -125,7 +125,7 @@ impl Dialer for SwitchDialer {
     async fn ping(&self, address: IpAddr) -> io::Result<()> {
         let socket = self.socket(Wanted::Icmp).await?;
         socket.connect(&SocketAddr::new(address, 0).into())?;
-        let socket = AsyncFd::register(socket)?;
+        let socket = watched(socket)?;
         let identifier = u16::try_from(std::process::id() & 0xffff).unwrap_or_default();
         let request = echo_request(identifier);
         socket.async_io(tokio::io::Interest::WRITABLE, |socket| socket.send(&request)).await?;

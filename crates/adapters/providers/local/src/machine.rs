@@ -1,7 +1,7 @@
 //! One machine as the shepherd knows it, and what may happen to it.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -149,9 +149,15 @@ impl Machine {
     }
 }
 
+/// Hands an open file to the runtime's poll.
+#[expect(deprecated, reason = "its replacement is unsafe; an owned file stays open for as long as it is watched")]
+pub(crate) fn watched<T: AsFd + std::os::fd::AsRawFd>(file: T) -> io::Result<AsyncFd<T>> {
+    AsyncFd::new(file)
+}
+
 /// Waits for the end of a process and reaps it.
 pub(crate) async fn reap(pidfd: Arc<OwnedFd>) -> io::Result<WaitStatus> {
-    let file = AsyncFd::register(pidfd)?;
+    let file = watched(pidfd)?;
     let _readable = file.readable().await?;
     Ok(nix::sys::wait::waitid(Id::PIDFd(file.get_ref().as_fd()), WaitPidFlag::WEXITED)?)
 }

@@ -77,15 +77,34 @@ impl Switch {
         Ok(Self { handle, bridge })
     }
 
-    /// Lays the cable to the namespace of a process. It vanishes with the namespace.
+    /// Lays the cable to the namespace of a process. It vanishes with the namespace, but not at once: what a machine's
+    /// last process has left is removed before.
     pub(crate) async fn plug(&self, port: &str, pid: u32) -> Result<(), NetworkError> {
+        match self.lay(port, pid).await {
+            Err(error) if is_there_already(&error) => {
+                self.unplug(port).await?;
+                self.lay(port, pid).await.map_err(link_error("make", port))
+            }
+            result => result.map_err(link_error("make", port)),
+        }
+    }
+
+    async fn unplug(&self, port: &str) -> Result<(), NetworkError> {
+        match index_of(&self.handle, port).await {
+            Ok(index) => self.handle.link().del(index).execute().await.map_err(link_error("remove", port)),
+            // Its namespace was quicker.
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn lay(&self, port: &str, pid: u32) -> Result<(), rtnetlink::Error> {
         let peer = LinkMessageBuilder::<LinkUnspec>::new().name(NODE_LINK.to_owned()).setns_by_pid(pid).build();
         let message = LinkMessageBuilder::<LinkVeth>::new(port, NODE_LINK)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .controller(self.bridge)
             .up()
             .build();
-        self.handle.link().add(message).execute().await.map_err(link_error("make", port))
+        self.handle.link().add(message).execute().await
     }
 
     /// Takes a port off the network, or puts it back.
@@ -95,6 +114,11 @@ impl Switch {
         let message = if up { message.up() } else { message.down() };
         self.handle.link().set(message.build()).execute().await.map_err(link_error("switch", port))
     }
+}
+
+fn is_there_already(error: &rtnetlink::Error) -> bool {
+    let rtnetlink::Error::NetlinkError(message) = error else { return false };
+    message.code.is_some_and(|code| -code.get() == libc::EEXIST)
 }
 
 /// The name of the switch's end of a machine's cable.
