@@ -1,1 +1,3 @@
-//! muster-agent
+//! What runs on a node.
+
+pub mod exec;
