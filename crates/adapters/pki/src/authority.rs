@@ -69,15 +69,14 @@ impl Authority {
             }
             (None, Some(_)) => return Err(PkiError::KeyMissing { path: certificate_path }),
         };
-        let ca_pem = match certificate {
-            Some(pem) => pem,
-            None => {
-                let params = certificate::ca(cluster, Validity::days(Timestamp::now(), CA_DAYS))?;
-                let signed = params.self_signed(&pair);
-                let pem = signed.map_err(|source| PkiError::Sign { subject: "the CA".to_owned(), source })?.pem();
-                files::store(&certificate_path, "the certificate of the CA", &pem)?;
-                pem
-            }
+        let ca_pem = if let Some(pem) = certificate {
+            pem
+        } else {
+            let params = certificate::ca(cluster, Validity::days(Timestamp::now(), CA_DAYS))?;
+            let signed = params.self_signed(&pair);
+            let pem = signed.map_err(|source| PkiError::Sign { subject: "the CA".to_owned(), source })?.pem();
+            files::store(&certificate_path, "the certificate of the CA", &pem)?;
+            pem
         };
         Self::assemble(folder, cluster, ca_pem, pair)
     }
