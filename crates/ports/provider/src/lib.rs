@@ -4,7 +4,11 @@
 //! machine and makes none. `destroy`, `start` and `stop` of what is already so succeed. An error says whether trying
 //! again can help. Every provider passes the contract suite (`contract`).
 
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod types;
 
 pub use error::{ProviderError, Status};
