@@ -1,3 +1,4 @@
 //! What runs on a node.
 
+pub mod checks;
 pub mod exec;

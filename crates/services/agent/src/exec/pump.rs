@@ -8,12 +8,12 @@ use std::os::fd::OwnedFd;
 use bytes::Bytes;
 use muster_api::{ExecExit, FRAME_BYTES_MAX, Frame, FrameKind, WindowSize};
 use muster_sys::pty;
+use muster_sys::session::{End, signal_group};
 use tokio::io::unix::AsyncFdReadyGuard;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use super::process::exit_code;
 use super::start::{Started, Streams};
 use super::wire::{FrameReader, FrameWriter};
 use super::{Descriptor, ExecError, Process, Timing};
@@ -212,7 +212,7 @@ fn signal(process: &Process, streams: &Streams, frame: &Frame) -> Result<(), Exe
     let number = number.filter(|number| SIGNALS.contains(number)).ok_or(ExecError::Payload(frame.kind))?;
     match streams.terminal.as_ref().and_then(pty::foreground_group) {
         Some(group) => {
-            if let Err(error) = muster_sys::session::signal_group(group, number) {
+            if let Err(error) = signal_group(group, number) {
                 tracing::debug!(%group, number, %error, "cannot signal the group in the foreground");
             }
         }
@@ -254,5 +254,13 @@ async fn end_input(terminal: &Descriptor, in_line: bool) {
     let typed = if in_line { &typed[..] } else { &typed[..1] };
     if let Err(error) = terminal.write_all(typed).await {
         tracing::debug!(%error, "cannot end the input of a terminal");
+    }
+}
+
+/// The code by which shells tell how a command ended.
+fn exit_code(end: End) -> i32 {
+    match end {
+        End::Code(code) => code,
+        End::Signal(signal) => 128 + signal,
     }
 }

@@ -1,0 +1,114 @@
+//! Clients that go away or send what they may not.
+
+use muster_api::{ExecRequest, FRAME_BYTES_MAX, Frame, FrameKind};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::client::{Client, PATIENCE, QUICK, eventually, is_running, on_terminal, shell};
+use crate::exec::ExecError;
+
+/// Prints the ids of the shell and of its child, which live in one group.
+const FAMILY: &str = "sleep 1000 & echo $$ $!; wait; wait";
+
+async fn family(client: &mut Client<tokio::io::DuplexStream>) -> Vec<u32> {
+    client.until("\n").await.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+async fn assert_gone(pids: &[u32]) {
+    for pid in pids {
+        // A process outlives its kill by a moment.
+        eventually(&format!("process {pid} is gone"), || !is_running(*pid)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_takes_its_command_along() {
+    for request in [shell(FAMILY), on_terminal(shell(FAMILY))] {
+        let mut client = Client::start(&request, QUICK).await;
+        let pids = family(&mut client).await;
+        assert_eq!(pids.len(), 2);
+        assert!(pids.iter().all(|pid| is_running(*pid)));
+        assert!(matches!(client.vanish().await, Err(ExecError::ClientGone | ExecError::Write(_))));
+        assert_gone(&pids).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_ignores_the_hangup_is_killed() {
+    for request in [shell(&format!("trap '' HUP; {FAMILY}")), on_terminal(shell(&format!("trap '' HUP; {FAMILY}")))] {
+        let mut client = Client::start(&request, QUICK).await;
+        let pids = family(&mut client).await;
+        client.vanish().await.unwrap_err();
+        assert_gone(&pids).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_stopped_is_ended_too() {
+    let mut client = Client::start(&shell(&format!("{FAMILY} ")), QUICK).await;
+    let pids = family(&mut client).await;
+    client.send(FrameKind::Signal, libc::SIGSTOP.to_string()).await;
+    let stat = format!("/proc/{}/stat", pids[0]);
+    eventually("it has stopped", || fs_err::read_to_string(&stat).unwrap().contains(") T ")).await;
+    client.vanish().await.unwrap_err();
+    assert_gone(&pids).await;
+}
+
+#[tokio::test]
+async fn a_command_may_clean_up_when_its_client_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "trap 'echo cleaned > done; exit' HUP; echo ready; while :; do sleep 0.01; done";
+    let cwd = Some(folder.path().to_str().unwrap().to_owned());
+    let mut client = Client::start(&ExecRequest { cwd, ..shell(script) }, super::client::QUICK).await;
+    client.until("ready\n").await;
+    client.vanish().await.unwrap_err();
+    assert_eq!(fs_err::read_to_string(folder.path().join("done")).unwrap(), "cleaned\n");
+}
+
+#[tokio::test]
+async fn a_dropped_exec_leaves_no_process() {
+    let mut client = Client::start(&shell(&format!("trap '' HUP TERM; {FAMILY}")), QUICK).await;
+    let pids = family(&mut client).await;
+    assert!(client.supervisor.shutdown(PATIENCE).await);
+    assert_gone(&pids).await;
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_with_input_under_way_is_noticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let mut client = Client::over(ours.unwrap(), theirs.unwrap().0, &shell("echo $$; exec sleep 1000"), QUICK).await;
+    let pid = client.pid().await;
+    // Fills every buffer on the way: the agent does not read any more, so it does not see the end of the stream.
+    let mut wire = bytes::BytesMut::new();
+    Frame::new(FrameKind::Stdin, vec![0; FRAME_BYTES_MAX]).encode(&mut wire);
+    let wait = std::time::Duration::from_millis(200);
+    while timeout(wait, client.writer.write_all(&wire)).await.is_ok() {}
+    assert!(matches!(client.vanish().await, Err(ExecError::Write(_) | ExecError::Read(_))));
+    assert_gone(&[pid]).await;
+}
+
+#[tokio::test]
+async fn frames_that_may_not_come_end_the_command() {
+    let cases = [
+        (FrameKind::Request, "{}"),
+        (FrameKind::Stdout, "x"),
+        (FrameKind::Exit, "{}"),
+        (FrameKind::Signal, "KILL"),
+        (FrameKind::Signal, "0"),
+        (FrameKind::Signal, "65"),
+        (FrameKind::Signal, "-9"),
+        (FrameKind::Resize, "wide"),
+    ];
+    for (kind, payload) in cases {
+        let mut client = Client::start(&shell(FAMILY), QUICK).await;
+        let pids = family(&mut client).await;
+        client.send(kind, payload).await;
+        let error = timeout(PATIENCE, client.served).await.unwrap().unwrap().unwrap_err();
+        let expected = matches!(&error, ExecError::Unexpected(found) | ExecError::Payload(found) if *found == kind);
+        assert!(expected, "{kind:?} {payload}: {error}");
+        assert_gone(&pids).await;
+    }
+}
