@@ -12,6 +12,13 @@ pub struct Span {
     pub end: usize,
 }
 
+/// A value with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spanned<T> {
+    pub value: T,
+    pub span: Span,
+}
+
 #[derive(Debug, Clone)]
 struct Source {
     name: String,

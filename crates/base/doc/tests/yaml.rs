@@ -8,7 +8,7 @@ fn good(text: &str) -> (SourceMap, Tree) {
     let mut sources = SourceMap::default();
     let (tree, diagnostics) = parse(&mut sources, "t.yaml", text);
     assert_eq!(diagnostics, Vec::new(), "{text}");
-    (sources, tree.unwrap())
+    (sources, tree.expect("a text without mistakes has a tree"))
 }
 
 fn bad(text: &str) -> (SourceMap, Vec<Diagnostic>) {
@@ -100,7 +100,7 @@ fn alias_bombs_and_giants_are_refused_quickly() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let alias = format!("*a{}", level - 1);
-        bomb += &format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 10].join(", "));
+        bomb.extend([format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 10].join(", "))]);
     }
     assert_eq!(bad(&bomb).1[0].code, "M0105");
     let large = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(1 << 20), ["*a"; 200].join(", "));
