@@ -3,7 +3,6 @@
 use std::error::Error as _;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -19,21 +18,16 @@ use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::client::AgentEndpoint;
 use crate::error::HandshakeFailure;
 use crate::tls::{ClientTls, SelfSigned, Trust, server_name};
-use crate::{Limits, TransportError};
+use crate::{Limits, TransportError, watch_connection};
 
 /// Errors of the agent are short.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_RETRIES: u32 = 3;
 
 /// What all connections of one owner to one cluster share.
 pub(crate) struct Shared {
@@ -106,7 +100,7 @@ impl Connection {
         let dialled = timeout(limits.connect, shared.dialer.connect(endpoint.address)).await;
         let tcp = dialled
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
-            .and_then(|tcp| watched(&tcp).map(|()| tcp))
+            .and_then(|tcp| watch_connection(&tcp).map(|()| tcp))
             .map_err(|source| TransportError::Dial { node: node.clone(), address: endpoint.address, source })?;
         let connector = TlsConnector::from(shared.tls.config(trust));
         let handshake = Box::pin(connector.connect(server_name(node), tcp));
@@ -171,14 +165,6 @@ impl Connection {
             detail: error.to_string(),
         })
     }
-}
-
-/// Sends small requests at once, and has the kernel notice a machine that is gone.
-fn watched(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
-    SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
 async fn read(

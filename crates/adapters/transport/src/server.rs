@@ -20,6 +20,10 @@ pub struct ServerTls {
     config: Arc<ServerConfig>,
 }
 
+/// A certificate and its key that fit each other.
+#[derive(Debug)]
+pub struct ServerCertificate(Arc<CertifiedKey>);
+
 #[derive(Debug)]
 struct Shown {
     current: RwLock<Arc<CertifiedKey>>,
@@ -38,13 +42,23 @@ impl ResolvesServerCert for Shown {
     }
 }
 
+impl ServerCertificate {
+    pub fn new(certificate_pem: &str, key_pem: &Redacted<String>) -> Result<Self, TlsError> {
+        let chain = certificates("the node's certificate", certificate_pem)?;
+        let key = private_key("the node's key", key_pem)?;
+        let what = "the node's certificate with its key";
+        let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
+        Ok(Self(Arc::new(certified.map_err(|source| TlsError::Tls { what, source })?)))
+    }
+}
+
 impl ServerTls {
-    pub fn new(ca_pem: &str, certificate_pem: &str, key_pem: &Redacted<String>) -> Result<Self, TlsError> {
+    pub fn new(ca_pem: &str, certificate: ServerCertificate) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca_pem)?), Arc::clone(&provider))
             .build()
             .map_err(|source| TlsError::Verifier { source })?;
-        let shown = Arc::new(Shown { current: RwLock::new(certified(certificate_pem, key_pem)?) });
+        let shown = Arc::new(Shown { current: RwLock::new(certificate.0) });
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13])
             .map_err(|source| TlsError::Tls { what: "TLS 1.3", source })?
@@ -56,11 +70,10 @@ impl ServerTls {
         Ok(Self { shown, config: Arc::new(config) })
     }
 
-    /// Shows another certificate from the next handshake on.
-    pub fn install(&self, certificate_pem: &str, key_pem: &Redacted<String>) -> Result<(), TlsError> {
-        let next = certified(certificate_pem, key_pem)?;
-        *self.shown.current.write().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(())
+    /// Shows another certificate from the next handshake on. Cannot fail, so that what was written down before takes
+    /// effect.
+    pub fn show(&self, certificate: ServerCertificate) {
+        *self.shown.current.write().unwrap_or_else(PoisonError::into_inner) = certificate.0;
     }
 
     pub fn acceptor(&self) -> TlsAcceptor {
@@ -71,12 +84,4 @@ impl ServerTls {
     pub fn certificate_der(&self) -> Vec<u8> {
         self.shown.current().cert.first().map(|certificate| certificate.to_vec()).unwrap_or_default()
     }
-}
-
-fn certified(certificate_pem: &str, key_pem: &Redacted<String>) -> Result<Arc<CertifiedKey>, TlsError> {
-    let chain = certificates("the node's certificate", certificate_pem)?;
-    let key = private_key("the node's key", key_pem)?;
-    let what = "the node's certificate with its key";
-    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
-    Ok(Arc::new(certified.map_err(|source| TlsError::Tls { what, source })?))
 }
