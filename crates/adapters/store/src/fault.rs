@@ -3,12 +3,16 @@
 use muster_store::StoreError;
 use rusqlite::ErrorCode;
 
+/// What is said of a file that cannot be trusted.
+pub(crate) const DAMAGED: &str = "the file is damaged or is not a state file of muster; restore it from a copy, or move \
+                                  it away to start with an empty state";
+
 /// What can go wrong inside one request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("the database refused")]
     Sql(#[from] rusqlite::Error),
-    #[error("a record is not the JSON that it should be")]
+    #[error("{DAMAGED}")]
     Json(#[from] serde_json::Error),
     #[error("the number {0} is outside of what the state can hold")]
     Number(i128),

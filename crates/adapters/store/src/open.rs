@@ -10,13 +10,16 @@ use muster_stdx::Backoff;
 use muster_store::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use crate::fault::Cause;
+use crate::fault::{Cause, DAMAGED};
 
 /// How long one process waits for another's transaction. Transactions take milliseconds; only a stopped process holds one so long.
 pub(crate) const BUSY_LONGEST: Duration = Duration::from_secs(10);
 
 /// Marks the file as ours (`Must`), so that somebody else's database is never migrated.
 const APPLICATION_ID: i32 = 0x4d75_7374;
+
+/// `SQLite`'s default, which a new file gets whatever the library was built with.
+const PAGE_BYTES: u32 = 4096;
 
 /// Each entry brings the file from the version of its index to the next one. Entries are never changed once released.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/1.sql")];
@@ -27,6 +30,8 @@ const STATEMENTS_KEPT: usize = 64;
 /// Why a file that `SQLite` can read is not taken.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
+    #[error("{DAMAGED}")]
+    Torn,
     #[error("the file is a database of another program; move it away, or set XDG_STATE_HOME to another folder")]
     Foreign,
     #[error(
@@ -37,6 +42,9 @@ enum Refusal {
 
 pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     make_private(path).map_err(|source| open_error(path, source))?;
+    if is_torn(path).map_err(|source| open_error(path, source))? {
+        return Err(open_error(path, Refusal::Torn));
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|source| open_error(path, Cause::of(source)))?;
     let mode = configure(&connection).map_err(|source| open_error(path, Cause::of(source)))?;
@@ -60,9 +68,26 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// `SQLite` takes what is shorter than a page for an empty database, and would begin a new state over the remains of the
+/// old one; and it fills a last page that was cut with zeros. While a journal is there, the file may well look like
+/// that, and the journal makes it whole.
+fn is_torn(path: &Path) -> io::Result<bool> {
+    let beside = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        Path::new(&name).try_exists()
+    };
+    let length = fs_err::metadata(path)?.len();
+    let page = u64::from(PAGE_BYTES);
+    let short = length > 0 && length < page;
+    let ragged = !length.is_multiple_of(page) && !beside("-wal")?;
+    Ok((short || ragged) && !beside("-journal")?)
+}
+
 fn configure(connection: &Connection) -> rusqlite::Result<String> {
     connection.busy_timeout(BUSY_LONGEST)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     let mode = enter_wal(connection)?;
     // Without FULL a commit could be lost in a power failure after its caller was told that it is there.
     connection.pragma_update(None, "synchronous", "FULL")?;
