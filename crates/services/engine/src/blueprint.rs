@@ -1,0 +1,24 @@
+//! What the engine needs to know of a compiled cluster file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_types::{ClusterName, GroupName, NodeName};
+
+use crate::compile::{DesiredNode, Members, RenderFault, Rendered};
+
+/// The nodes that should be, and what each is given. A compiled file is one; tests have simpler ones.
+pub trait Blueprint: Send + Sync {
+    fn cluster(&self) -> &ClusterName;
+
+    /// Where the file was.
+    fn file(&self) -> &str;
+
+    /// The file's block for a provider, as YAML: what opens the provider again without the file.
+    fn settings(&self, provider: &str) -> Option<String>;
+
+    /// The nodes that should be, in the order of the file; `existing` keeps a count inside its range where it is.
+    fn desired(&self, existing: &BTreeMap<GroupName, BTreeSet<NodeName>>) -> Vec<DesiredNode>;
+
+    /// The same members give the same result.
+    fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault>;
+}

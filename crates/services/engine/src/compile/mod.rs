@@ -1,0 +1,114 @@
+//! A cluster file becomes what should be: nodes, and for each the cloud-config it is given and the checks it must pass.
+//!
+//! Everything that can be wrong is found here, before anything is made: templates are rendered once with placeholder
+//! addresses. What needs the addresses of other nodes is rendered late, by `render`.
+
+mod assemble;
+mod choose;
+mod context;
+mod desired;
+mod functions;
+mod group;
+mod load;
+mod merge;
+mod render;
+mod statics;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_doc::template::Templates;
+use muster_doc::{Diagnostic, SourceMap, Tree};
+use muster_provider::{Factory, Size, Tags};
+use muster_spec::{ClusterSpec, OnFailure};
+use muster_types::{GroupName, NodeName};
+
+pub use assemble::compile;
+
+/// A cluster file as it was read.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// As the user gave it, for messages.
+    pub path: String,
+    pub text: Vec<u8>,
+    /// Where files and recipes that it refers to are looked for.
+    pub folder: PathBuf,
+}
+
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Overrides the file's choice.
+    pub provider: Option<&'a str>,
+    pub factories: &'a [Arc<dyn Factory>],
+}
+
+/// A file that cannot be carried out, with everything that is wrong with it (and warnings).
+#[derive(Debug)]
+pub struct Rejected {
+    pub sources: SourceMap,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A file that can be carried out.
+#[derive(Debug)]
+pub struct Compiled {
+    pub spec: ClusterSpec,
+    pub sources: SourceMap,
+    pub warnings: Vec<Diagnostic>,
+    /// Where the file was, as the user gave it.
+    pub path: String,
+    templates: Templates,
+    groups: BTreeMap<GroupName, group::Group>,
+}
+
+/// A node that should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredNode {
+    pub name: NodeName,
+    pub group: GroupName,
+    /// Groups that must be ready first.
+    pub needs: Vec<GroupName>,
+    pub provider: String,
+    pub image: Option<String>,
+    pub size: Size,
+    /// The group's block for this provider.
+    pub settings: Option<Tree>,
+    pub tags: Tags,
+    /// SHA-256 over what the machine is made from, not over its configuration.
+    pub machine_hash: String,
+    pub on_failure: OnFailure,
+    /// How long the configuration may take.
+    pub timeout: Duration,
+}
+
+/// The nodes of the cluster, as far as they are known.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Members(pub BTreeMap<NodeName, Member>);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    pub group: GroupName,
+    /// The first is the one that peers use. Empty: not known yet.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What one node is given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// `#cloud-config` and YAML.
+    pub document: String,
+    /// SHA-256 of the document, lower-case hex.
+    pub hash: String,
+    pub checks: Vec<muster_api::Check>,
+}
+
+/// Why there is nothing to give to a node.
+#[derive(Debug)]
+pub enum RenderFault {
+    /// Its templates use addresses of nodes that have none yet.
+    Waiting(BTreeSet<NodeName>),
+    Bad(Vec<Diagnostic>),
+}

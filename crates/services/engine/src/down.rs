@@ -1,0 +1,325 @@
+//! Removing a cluster, and proving that nothing of it is left.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use muster_api::EventBody;
+use muster_plan::Verb;
+use muster_provider::Machine;
+use muster_stdx::Backoff;
+use muster_store::{ClusterRecord, Intent, IntentAction, IntentId, NodeRecord};
+use muster_types::{ClusterName, GroupName, MachineId, NodeName, Phase, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::events::Emitter;
+use crate::fault::{Fault, Stop};
+use crate::lease::Hold;
+use crate::node::{new_token, word};
+use crate::observe::{Observation, list, node_of, observe};
+use crate::outcome::{NodeOutcome, Outcome};
+use crate::removal::{open_removal, still_listed};
+use crate::run::{ask, concurrency};
+use crate::up::{Parts, tell_end};
+use crate::{Engine, EngineConfig, EngineError};
+
+impl Engine {
+    /// Removes all machines of the cluster, what they share, and in the end its records. Works from any half state and
+    /// can be repeated; machines are found by their tag, also when the store has forgotten them.
+    pub async fn down(&self, cluster: &ClusterName, token: CancellationToken) -> Result<Outcome, EngineError> {
+        let begun = Instant::now();
+        let hold = self.hold(cluster).await?;
+        let emitter = self.emitter(cluster);
+        emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command: "down".to_owned() }).await;
+        let result = remove(&self.config, (&hold, &emitter), cluster, &token).await;
+        let result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
+        tell_end(&emitter, result.as_ref(), begun).await;
+        result
+    }
+}
+
+/// One removal of a cluster.
+struct Removal<'a> {
+    config: &'a EngineConfig,
+    hold: &'a Hold,
+    emitter: &'a Emitter,
+    cluster: &'a ClusterName,
+    owner_tag: String,
+    records: BTreeMap<NodeName, NodeRecord>,
+    open: Vec<Intent>,
+    /// Machines that are to go.
+    left: BTreeMap<MachineId, Leaving>,
+    parts: Parts,
+}
+
+struct Leaving {
+    node: NodeName,
+    intent: IntentId,
+    fault: Option<Fault>,
+}
+
+async fn remove(
+    config: &EngineConfig,
+    (hold, emitter): (&Hold, &Emitter),
+    cluster: &ClusterName,
+    token: &CancellationToken,
+) -> Result<Parts, EngineError> {
+    let Observation { cluster: record, owner_tag, records, machines, intents, .. } = observe(config, cluster).await?;
+    mark(config, hold, cluster, (record, &owner_tag)).await?;
+    let parts = Parts::default();
+    let mut removal =
+        Removal { config, hold, emitter, cluster, owner_tag, records, open: intents, left: BTreeMap::new(), parts };
+    let interrupted = tokio::select! {
+        biased;
+        // What was begun is written down: the next `down` goes on from there.
+        () = token.cancelled() => true,
+        error = hold.lost() => return Err(error),
+        result = removal.run(machines) => {
+            result?;
+            false
+        }
+    };
+    if interrupted {
+        removal.parts.interrupted = true;
+        let left = std::mem::take(&mut removal.left);
+        for (machine, leaving) in left {
+            let hint = "run `muster down` again: it goes on from here";
+            removal.account(&machine, &leaving.node, Phase::Removing, Fault::new("interrupted", hint));
+        }
+    }
+    Ok(removal.parts)
+}
+
+/// From here on only `down` goes on.
+async fn mark(
+    config: &EngineConfig,
+    hold: &Hold,
+    cluster: &ClusterName,
+    (record, owner_tag): (Option<ClusterRecord>, &str),
+) -> Result<(), EngineError> {
+    let record = match record {
+        Some(record) if record.removing => return Ok(()),
+        Some(record) => ClusterRecord { removing: true, ..record },
+        None => ClusterRecord {
+            name: cluster.clone(),
+            revision: 0,
+            provider: config.provider_name.clone(),
+            settings: None,
+            owner_tag: owner_tag.to_owned(),
+            file: String::new(),
+            created_at: Timestamp::now(),
+            removing: true,
+        },
+    };
+    let written = config.store.put_cluster(&record, hold.check()?).await;
+    written.map(drop).map_err(EngineError::store("record that the cluster is to go"))
+}
+
+impl Removal<'_> {
+    async fn run(&mut self, machines: BTreeMap<MachineId, Machine>) -> Result<(), EngineError> {
+        let mut nodes: BTreeMap<MachineId, NodeName> = named(&machines);
+        // What is recorded and not listed is removed all the same: a list may lag behind.
+        for record in self.records.values() {
+            if let Some(machine) = &record.machine {
+                nodes.entry(machine.clone()).or_insert_with(|| record.name.clone());
+            }
+        }
+        self.begin(nodes).await?;
+        self.destroy_until_unlisted().await?;
+        if self.left.is_empty() {
+            self.release_and_prove().await?;
+        }
+        let left = std::mem::take(&mut self.left);
+        if left.is_empty() {
+            return self.forget().await;
+        }
+        for (machine, leaving) in left {
+            let fault = leaving.fault.unwrap_or_else(|| still_listed(&machine, self.config.limits.lists_max));
+            self.fail(&machine, &leaving.node, fault).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what is about to be removed. The writes share transactions.
+    async fn begin(&mut self, nodes: BTreeMap<MachineId, NodeName>) -> Result<(), EngineError> {
+        let generation = self.hold.check()?;
+        let mut intents = Vec::new();
+        for (machine, node) in nodes {
+            if self.left.contains_key(&machine) {
+                continue;
+            }
+            let intent = open_removal(&self.open, &machine).cloned().unwrap_or_else(|| Intent {
+                id: new_token(),
+                cluster: self.cluster.clone(),
+                node: node.clone(),
+                action: IntentAction::Remove,
+                machine: Some(machine.clone()),
+                begun_at: Timestamp::now(),
+            });
+            self.left.insert(machine, Leaving { node, intent: intent.id.clone(), fault: None });
+            intents.push(intent);
+        }
+        let written = intents.iter().map(|intent| self.config.store.begin(intent, generation));
+        for result in futures_util::future::join_all(written).await {
+            result.map_err(EngineError::store("write an intent down"))?;
+        }
+        for intent in &intents {
+            let (node, action, token) =
+                (intent.node.clone(), word(IntentAction::Remove).to_owned(), intent.id.to_string());
+            self.emitter.emit(EventBody::Intent { node, action, token }).await;
+            self.emitter.phase(&intent.node, Phase::Removing, "", "").await;
+        }
+        Ok(())
+    }
+
+    /// Removes, looks, and removes again what is still listed; what is listed for the first time as well.
+    async fn destroy_until_unlisted(&mut self) -> Result<(), EngineError> {
+        let limits = &self.config.limits;
+        let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
+        let mut looks = 0;
+        loop {
+            self.destroy_all().await?;
+            self.hold.check()?;
+            let listed = named(&list(self.config, &self.owner_tag, None).await?);
+            looks += 1;
+            self.finish_unlisted(&listed).await?;
+            self.begin(listed).await?;
+            let hopeful = self.left.values().any(|leaving| leaving.fault.is_none());
+            // A create was begun and its machine never seen: it may become visible late.
+            let unseen = looks < limits.lists_max && self.has_unseen_create();
+            if looks >= limits.lists_max || !(hopeful || unseen) {
+                return Ok(());
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    fn has_unseen_create(&self) -> bool {
+        self.open.iter().any(|intent| {
+            let made = self.records.get(&intent.node).is_some_and(|record| record.machine.is_some());
+            intent.action == IntentAction::Create && !made && !self.parts.removed.contains(&intent.node)
+        })
+    }
+
+    async fn destroy_all(&mut self) -> Result<(), EngineError> {
+        let (config, hold) = (self.config, self.hold);
+        let limit = ("remove the machine", config.limits.provider_call);
+        let hopeful = self.left.iter().filter(|(_, leaving)| leaving.fault.is_none());
+        let machines: Vec<MachineId> = hopeful.map(|(machine, _)| machine.clone()).collect();
+        let calls = machines.into_iter().map(|machine| async move {
+            let destroyed = ask(config, hold, limit, || config.provider.destroy(&machine)).await;
+            (machine, destroyed)
+        });
+        let mut calls = stream::iter(calls).buffer_unordered(concurrency(config));
+        while let Some((machine, destroyed)) = calls.next().await {
+            match destroyed {
+                Ok(()) => {}
+                Err(Stop::Run(error)) => return Err(*error),
+                Err(Stop::Node(fault)) => {
+                    if let Some(leaving) = self.left.get_mut(&machine) {
+                        leaving.fault = Some(*fault);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish_unlisted(&mut self, listed: &BTreeMap<MachineId, NodeName>) -> Result<(), EngineError> {
+        let generation = self.hold.check()?;
+        // A machine whose removal failed may be unlisted for another reason than being gone.
+        let is_gone = |machine: &MachineId, leaving: &Leaving| !listed.contains_key(machine) && leaving.fault.is_none();
+        let gone: Vec<MachineId> =
+            self.left.iter().filter(|(id, leaving)| is_gone(id, leaving)).map(|(id, _)| id.clone()).collect();
+        let gone: Vec<Leaving> = gone.iter().filter_map(|machine| self.left.remove(machine)).collect();
+        let store = &self.config.store;
+        let written = gone.iter().map(|leaving| store.finish(self.cluster, &leaving.intent, None, generation));
+        for result in futures_util::future::join_all(written).await {
+            result.map_err(EngineError::store("record what was done"))?;
+        }
+        for Leaving { node, .. } in gone {
+            let action = word(IntentAction::Remove).to_owned();
+            self.emitter.emit(EventBody::Recorded { node: node.clone(), action }).await;
+            if !self.parts.removed.contains(&node) {
+                self.parts.removed.push(node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of what the machines shared. The proof comes after it: the list is empty.
+    async fn release_and_prove(&mut self) -> Result<(), EngineError> {
+        let (config, hold) = (self.config, self.hold);
+        let call = ("release what the machines shared", config.limits.provider_call);
+        match ask(config, hold, call, || config.provider.release()).await {
+            Ok(()) => {}
+            Err(Stop::Run(error)) => return Err(*error),
+            Err(Stop::Node(fault)) => {
+                let source = muster_provider::ProviderError::permanent("release", fault.reason).hint(fault.hint);
+                let provider = config.provider_name.clone();
+                return Err(EngineError::Provider { provider, operation: "release what the machines shared", source });
+            }
+        }
+        let listed = named(&list(config, &self.owner_tag, None).await?);
+        self.begin(listed).await
+    }
+
+    async fn forget(&mut self) -> Result<(), EngineError> {
+        for node in self.records.keys() {
+            if !self.parts.removed.contains(node) {
+                self.parts.removed.push(node.clone());
+            }
+        }
+        self.parts.removed.sort_by(|a, b| (a.index(), a).cmp(&(b.index(), b)));
+        let forgotten = self.config.store.remove_cluster(self.cluster, self.hold.check()?).await;
+        forgotten.map_err(EngineError::store("forget the cluster"))
+    }
+
+    async fn fail(&mut self, machine: &MachineId, node: &NodeName, fault: Fault) -> Result<(), EngineError> {
+        if let Some(record) = self.records.get_mut(node) {
+            record.phase = Phase::Failed;
+            record.reason.clone_from(&fault.reason);
+            record.since = Timestamp::now();
+            let written = self.config.store.put_node(record, self.hold.check()?).await;
+            record.revision = written.map_err(EngineError::store("record a node"))?;
+        }
+        let (message, hint) = (fault.reason.clone(), fault.hint.clone());
+        let body = EventBody::Failed { node: Some(node.clone()), step: None, message, log: Vec::new(), hint };
+        self.emitter.emit(body).await;
+        self.emitter.phase(node, Phase::Failed, "", &fault.reason).await;
+        self.parts.leftovers.push(format!("machine {machine} of {node}: {}", fault.reason));
+        self.account(machine, node, Phase::Failed, fault);
+        Ok(())
+    }
+
+    fn account(&mut self, machine: &MachineId, node: &NodeName, phase: Phase, fault: Fault) {
+        let record = self.records.get(node);
+        self.parts.nodes.push(NodeOutcome {
+            name: node.clone(),
+            group: record.map_or_else(|| group_of(node), |record| record.group.clone()),
+            verb: Verb::Remove,
+            phase,
+            reason: fault.reason,
+            step: None,
+            log: Vec::new(),
+            hint: fault.hint,
+            machine: Some(machine.clone()),
+            addresses: record.map(|record| record.addresses.clone()).unwrap_or_default(),
+            changed: 0,
+            took: Duration::ZERO,
+            timed_out: fault.timed_out,
+        });
+    }
+}
+
+fn named(machines: &BTreeMap<MachineId, Machine>) -> BTreeMap<MachineId, NodeName> {
+    machines.iter().map(|(id, machine)| (id.clone(), node_of(machine))).collect()
+}
+
+/// The group of a node that nobody recorded, from its name.
+pub(crate) fn group_of(node: &NodeName) -> GroupName {
+    let text = node.as_str();
+    let group = text.rsplit_once('-').map_or(text, |(group, _)| group);
+    GroupName::new(group).unwrap_or_else(|_| GroupName::new(text).expect("a node's name is a name"))
+}

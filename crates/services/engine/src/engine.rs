@@ -1,0 +1,187 @@
+//! The engine of one cluster: its parts, its lease, and what was prepared for a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use muster_api::Event;
+use muster_plan::{Begun, BegunAction, Desired, Inputs, Plan, Policy, Verb};
+use muster_provider::Provider;
+use muster_spec::OnFailure;
+use muster_store::{Intent, IntentAction, LeaseHolder, Store};
+use muster_types::{ClusterName, Generation, NodeName, Timestamp};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::blueprint::Blueprint;
+use crate::compile::DesiredNode;
+use crate::facts::{ask_agents, facts, members, renewals, running};
+use crate::lease::Hold;
+use crate::link::AgentLinks;
+use crate::observe::{Observation, observe};
+use crate::{EngineError, Limits};
+
+/// What an engine is made of.
+#[derive(Clone)]
+pub struct EngineConfig {
+    pub store: Arc<dyn Store>,
+    pub provider: Arc<dyn Provider>,
+    pub provider_name: String,
+    /// The cluster's CA certificate, which new machines are given.
+    pub ca_pem: String,
+    pub links: Arc<dyn AgentLinks>,
+    pub holder: LeaseHolder,
+    /// Machines at work at once; the provider's own limit holds as well.
+    pub concurrency_max: usize,
+    /// Where the events of runs go; a slow listener slows the run down, one that has gone does not matter.
+    pub events: mpsc::Sender<Event>,
+    pub limits: Limits,
+    pub policy: Policy,
+}
+
+/// Builds, changes and removes one cluster.
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    hold: Mutex<Option<Arc<Hold>>>,
+    prepared: Mutex<Option<Prepared>>,
+}
+
+/// What a plan was made from, for the run that executes it.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) desired: Vec<DesiredNode>,
+    pub(crate) observation: Observation,
+    /// Addresses of the nodes that keep their machine.
+    pub(crate) known: BTreeMap<NodeName, Vec<IpAddr>>,
+    pub(crate) renewals: Vec<NodeName>,
+    /// The lease that was held meanwhile: nobody else has changed anything since.
+    generation: Option<Generation>,
+}
+
+impl Engine {
+    pub fn new(config: EngineConfig) -> Self {
+        Self { config, hold: Mutex::default(), prepared: Mutex::default() }
+    }
+
+    /// Takes the cluster's lease, unless this engine has it. It is renewed until `release`, or until the engine goes.
+    /// A plan that is made under it needs no second look before it is executed.
+    pub async fn lease(&self, cluster: &ClusterName) -> Result<(), EngineError> {
+        self.hold(cluster).await.map(drop)
+    }
+
+    /// Gives the lease back.
+    pub async fn release(&self) -> Result<(), EngineError> {
+        match self.hold.lock().await.take() {
+            Some(hold) => hold.release().await,
+            None => Ok(()),
+        }
+    }
+
+    /// What would be done. Read-only; needs no lease.
+    pub async fn plan(&self, blueprint: &dyn Blueprint) -> Result<Plan, EngineError> {
+        let prepared = self.prepare(blueprint).await?;
+        let plan = prepared.plan.clone();
+        *self.prepared.lock().await = Some(prepared);
+        Ok(plan)
+    }
+
+    pub(crate) async fn hold(&self, cluster: &ClusterName) -> Result<Arc<Hold>, EngineError> {
+        let mut held = self.hold.lock().await;
+        if let Some(hold) = &*held {
+            if hold.cluster() != cluster {
+                return Err(EngineError::OtherCluster { held: hold.cluster().clone(), asked: cluster.clone() });
+            }
+            hold.check()?;
+            return Ok(Arc::clone(hold));
+        }
+        let config = &self.config;
+        let hold = Hold::acquire(Arc::clone(&config.store), cluster, &config.holder, &config.limits).await?;
+        let hold = Arc::new(hold);
+        *held = Some(Arc::clone(&hold));
+        Ok(hold)
+    }
+
+    /// What an approved plan was made from, if nobody can have changed anything since; else a new look, whose plan may
+    /// not destroy more than the approved one.
+    pub(crate) async fn prepared_for(
+        &self,
+        blueprint: &dyn Blueprint,
+        approved: &Plan,
+        generation: Generation,
+    ) -> Result<Prepared, EngineError> {
+        let prepared = self.prepared.lock().await.take();
+        if let Some(prepared) = prepared
+            && prepared.generation == Some(generation)
+            && prepared.plan == *approved
+        {
+            return Ok(prepared);
+        }
+        let prepared = self.prepare(blueprint).await?;
+        let beyond = prepared.plan.destroys_beyond(approved);
+        if beyond.is_empty() {
+            return Ok(prepared);
+        }
+        let actions = beyond.iter().map(|action| format!("{} {}", action.verb.as_str(), action.node)).collect();
+        Err(EngineError::PlanChanged { actions })
+    }
+
+    async fn prepare(&self, blueprint: &dyn Blueprint) -> Result<Prepared, EngineError> {
+        let cluster = blueprint.cluster();
+        let generation = self.hold.lock().await.as_ref().map(|hold| hold.generation());
+        let observation = observe(&self.config, cluster).await?;
+        if observation.cluster.as_ref().is_some_and(|record| record.removing) {
+            return Err(EngineError::BeingRemoved { cluster: cluster.clone() });
+        }
+        let desired = blueprint.desired(&observation.existing());
+        let replies = ask_agents(&self.config, running(&observation)).await;
+        let mut inputs = Inputs {
+            cluster: cluster.clone(),
+            provider: self.config.provider_name.clone(),
+            desired: desired.iter().map(desired_input).collect(),
+            observed: observation.observed(),
+            recorded: observation.recorded(),
+            begun: observation.intents.iter().map(begun_input).collect(),
+            facts: BTreeMap::new(),
+            policy: self.config.policy.clone(),
+        };
+        // A node that gets another machine gets another address: what others are given can only be known then. That
+        // may make more nodes move, so this goes on until no more do; the set only grows.
+        let mut moving = BTreeSet::new();
+        let (plan, known) = loop {
+            let (members, known) = members(&desired, &observation, &moving);
+            inputs.facts = facts(blueprint, &desired, &observation, (&members, &replies))?;
+            let plan = muster_plan::plan(&inputs);
+            let replaced = plan.actions().iter().filter(|action| action.verb == Verb::Replace);
+            let before = moving.len();
+            moving.extend(replaced.map(|action| action.node.clone()));
+            if moving.len() == before {
+                break (plan, known);
+            }
+        };
+        let renewals = renewals(&self.config, &replies, Timestamp::now());
+        Ok(Prepared { plan, desired, observation, known, renewals, generation })
+    }
+}
+
+fn desired_input(node: &DesiredNode) -> Desired {
+    Desired {
+        name: node.name.clone(),
+        group: node.group.clone(),
+        needs: node.needs.clone(),
+        machine_hash: node.machine_hash.clone(),
+        replace_failed: node.on_failure == OnFailure::Replace,
+    }
+}
+
+fn begun_input(intent: &Intent) -> Begun {
+    Begun {
+        node: intent.node.clone(),
+        action: match intent.action {
+            IntentAction::Create => BegunAction::Create,
+            IntentAction::Start => BegunAction::Start,
+            IntentAction::Configure => BegunAction::Configure,
+            IntentAction::Remove => BegunAction::Remove,
+        },
+        machine: intent.machine.clone(),
+        token: intent.id.clone(),
+    }
+}

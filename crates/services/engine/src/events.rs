@@ -1,0 +1,79 @@
+//! Telling what goes on: to whoever started the run, at once, and to the store's log, in batches.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use muster_api::{EVENT_VERSION, Event, EventBody};
+use muster_stdx::chain;
+use muster_store::Store;
+use muster_types::{ClusterName, NodeName, Phase, RunId, Timestamp};
+use tokio::sync::mpsc;
+
+/// Events that wait for the log; the emitter that fills it writes them out before it goes on.
+const PENDING_MAX: usize = 1024;
+
+/// One run's voice.
+pub(crate) struct Emitter {
+    run: RunId,
+    cluster: ClusterName,
+    store: Arc<dyn Store>,
+    sender: mpsc::Sender<Event>,
+    pending: Mutex<Vec<Event>>,
+}
+
+impl Emitter {
+    pub(crate) fn new(cluster: ClusterName, store: Arc<dyn Store>, sender: mpsc::Sender<Event>) -> Self {
+        Self { run: run_id(), cluster, store, sender, pending: Mutex::default() }
+    }
+
+    pub(crate) fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// Waits while the listener is slow; a listener that has gone is no reason to stop.
+    pub(crate) async fn emit(&self, body: EventBody) {
+        let event = Event { v: EVENT_VERSION, at: Timestamp::now(), run: self.run.clone(), body };
+        // The lines of the steps stay on the nodes, which keep them; the log tells what happened, not what was said.
+        let logged = !matches!(event.body, EventBody::Output { .. });
+        let full = logged && {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.push(event.clone());
+            pending.len() >= PENDING_MAX
+        };
+        if full {
+            self.flush().await;
+        }
+        if self.sender.send(event).await.is_err() {
+            tracing::trace!("nobody listens to the events of this run");
+        }
+    }
+
+    pub(crate) async fn phase(&self, node: &NodeName, phase: Phase, waiting_for: &str, reason: &str) {
+        let body = EventBody::Phase {
+            node: node.clone(),
+            phase,
+            waiting_for: waiting_for.to_owned(),
+            reason: reason.to_owned(),
+        };
+        self.emit(body).await;
+    }
+
+    pub(crate) async fn warn(&self, node: Option<&NodeName>, message: impl Into<String>) {
+        self.emit(EventBody::Warning { node: node.cloned(), message: message.into() }).await;
+    }
+
+    /// Writes what is pending to the log. A log that cannot be written is told of and stops nothing.
+    pub(crate) async fn flush(&self) {
+        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        if pending.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.append_events(&self.cluster, &pending).await {
+            tracing::warn!(cluster = %self.cluster, error = chain(&error), "events were not logged");
+        }
+    }
+}
+
+/// Sorts by time and is unique.
+fn run_id() -> RunId {
+    RunId::new(format!("{}-{:08x}", Timestamp::now().strftime("%Y%m%dT%H%M%S"), rand::random::<u32>()))
+}

@@ -1,0 +1,134 @@
+//! What is found out before planning: what each node would be given, and what its agent says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use futures_util::StreamExt as _;
+use muster_api::{ConfigPhase, StatusReply};
+use muster_plan::{Change, Facts, Health};
+use muster_provider::MachineState;
+use muster_store::NodeRecord;
+use muster_types::{NodeName, SignedDuration, Timestamp};
+
+use crate::blueprint::Blueprint;
+use crate::change::{between, is_due};
+use crate::compile::{DesiredNode, Member, Members, RenderFault, Rendered};
+use crate::link::LinkError;
+use crate::observe::Observation;
+use crate::{EngineConfig, EngineError};
+
+pub(crate) type Replies = BTreeMap<NodeName, Result<StatusReply, LinkError>>;
+
+/// Asks the agents of all these nodes at once, each for a bounded time.
+pub(crate) async fn ask_agents(config: &EngineConfig, addresses: Vec<(NodeName, IpAddr)>) -> Replies {
+    let asked = addresses.into_iter().map(|(node, address)| async move {
+        let link = config.links.node(&node, address);
+        let status = tokio::time::timeout(config.limits.ask, link.status()).await;
+        let status = status.unwrap_or_else(|_| {
+            let reason = format!("no answer within {} s", config.limits.ask.as_secs_f32());
+            Err(LinkError::Unreachable { reason })
+        });
+        (node, status)
+    });
+    futures_util::stream::iter(asked).buffer_unordered(config.limits.agents_max).collect().await
+}
+
+/// The nodes whose machine runs, with their addresses.
+pub(crate) fn running(observation: &Observation) -> Vec<(NodeName, IpAddr)> {
+    let machines = observation.assignment.machines.keys().filter_map(|node| {
+        let machine = observation.machine(node)?;
+        let address = machine.addresses.first().filter(|_| machine.state == MachineState::Running)?;
+        Some((node.clone(), *address))
+    });
+    machines.collect()
+}
+
+/// The nodes that should be, with the addresses of those that keep their machine.
+pub(crate) fn members(
+    desired: &[DesiredNode],
+    observation: &Observation,
+    moving: &BTreeSet<NodeName>,
+) -> (Members, BTreeMap<NodeName, Vec<IpAddr>>) {
+    let mut members = BTreeMap::new();
+    let mut known = BTreeMap::new();
+    for node in desired {
+        let machine = observation.machine(&node.name).filter(|_| !moving.contains(&node.name));
+        let addresses = machine.map(|machine| machine.addresses.clone()).unwrap_or_default();
+        if !addresses.is_empty() {
+            known.insert(node.name.clone(), addresses.clone());
+        }
+        members.insert(node.name.clone(), Member { group: node.group.clone(), addresses });
+    }
+    (Members(members), known)
+}
+
+/// Facts of the desired nodes that have a machine.
+pub(crate) fn facts(
+    blueprint: &dyn Blueprint,
+    desired: &[DesiredNode],
+    observation: &Observation,
+    (members, replies): (&Members, &Replies),
+) -> Result<BTreeMap<NodeName, Facts>, EngineError> {
+    let mut facts = BTreeMap::new();
+    for node in desired {
+        if !observation.assignment.machines.contains_key(&node.name) {
+            continue;
+        }
+        let reply = replies.get(&node.name);
+        let change = match blueprint.render(&node.name, members) {
+            Ok(rendered) => change(&rendered, observation.records.get(&node.name), reply.and_then(|r| r.as_ref().ok())),
+            Err(RenderFault::Waiting(waits_for)) => Change::Unknown { waits_for },
+            Err(RenderFault::Bad(diagnostics)) => {
+                return Err(EngineError::Render { node: node.name.clone(), diagnostics });
+            }
+        };
+        let health = match reply {
+            None => Health::Unasked,
+            Some(Ok(_)) => Health::Answers,
+            Some(Err(LinkError::NotEnrolled)) => Health::NotJoined,
+            Some(Err(error)) => Health::Silent { reason: error.to_string() },
+        };
+        facts.insert(node.name.clone(), Facts { change, health });
+    }
+    Ok(facts)
+}
+
+/// Compares what the node would be given with what its agent has, and with what is recorded.
+fn change(rendered: &Rendered, record: Option<&NodeRecord>, status: Option<&StatusReply>) -> Change {
+    let recorded = record.and_then(|record| record.document_hash.as_deref().zip(record.document.as_deref()));
+    let Some(status) = status else {
+        return match recorded {
+            Some((hash, _)) if hash == rendered.hash => Change::None,
+            Some((_, document)) => between(document, &rendered.document),
+            None => apply("nothing was recorded as applied to it"),
+        };
+    };
+    let Some(config) = &status.config else {
+        return apply("nothing was applied to it yet");
+    };
+    match (config.hash == rendered.hash, config.phase) {
+        (true, ConfigPhase::Done) => match recorded {
+            Some((hash, _)) if hash == rendered.hash => Change::None,
+            _ => apply("its configuration was applied and not recorded"),
+        },
+        (true, ConfigPhase::Failed) => apply("its configuration failed before"),
+        (true, ConfigPhase::Applying) => apply("its configuration is being applied"),
+        (false, _) => match recorded {
+            Some((_, document)) => between(document, &rendered.document),
+            None => apply("its configuration changed"),
+        },
+    }
+}
+
+fn apply(reason: &str) -> Change {
+    Change::Apply { steps: Vec::new(), reason: reason.to_owned() }
+}
+
+/// Nodes whose certificate has less than a third of its life left.
+pub(crate) fn renewals(config: &EngineConfig, replies: &Replies, now: Timestamp) -> Vec<NodeName> {
+    let before = SignedDuration::try_from(config.limits.renew_before).unwrap_or(SignedDuration::ZERO);
+    let due = replies
+        .iter()
+        .filter(|(_, reply)| reply.as_ref().is_ok_and(|status| is_due(status.certificate_not_after, now, before)));
+    due.map(|(node, _)| node.clone()).collect()
+}

@@ -1,0 +1,382 @@
+//! One node's way through a run: from its action in the plan to ready, gone, or a reason why not.
+
+use std::time::Instant;
+
+use muster_api::EventBody;
+use muster_plan::{Action, Verb};
+use muster_provider::Machine;
+use muster_store::{Intent, IntentAction, IntentId, NodeRecord};
+use muster_types::{ClientToken, MachineId, NodeName, Phase, Timestamp};
+
+use crate::compile::DesiredNode;
+use crate::fault::{Fault, Stop};
+use crate::outcome::NodeOutcome;
+use crate::policy::Tries;
+use crate::run::Run;
+use crate::{EngineError, outcome};
+
+/// What a node's task leaves.
+#[derive(Debug)]
+pub(crate) struct Lived {
+    pub(crate) outcome: Option<NodeOutcome>,
+    /// The node, when it is gone as asked.
+    pub(crate) gone: Option<NodeName>,
+    pub(crate) leftovers: Vec<String>,
+}
+
+/// What a node's task is made from.
+pub(crate) struct NodePart<'a> {
+    pub(crate) action: &'a Action,
+    pub(crate) extras: Vec<&'a Action>,
+    /// `None` for a node that is to go.
+    pub(crate) desired: Option<&'a DesiredNode>,
+    pub(crate) record: Option<NodeRecord>,
+    pub(crate) open: Vec<Intent>,
+    pub(crate) machine: Option<Machine>,
+}
+
+pub(crate) struct NodeRun<'a> {
+    pub(crate) run: &'a Run<'a>,
+    pub(crate) action: &'a Action,
+    pub(crate) desired: Option<&'a DesiredNode>,
+    pub(crate) record: NodeRecord,
+    /// Intents of earlier runs that nobody finished.
+    pub(crate) open: Vec<Intent>,
+    /// The intent that the node's last write finishes.
+    pub(crate) intent: Option<(IntentId, IntentAction)>,
+    pub(crate) machine: Option<Machine>,
+    /// Made in this run: it is enrolled without asking first.
+    pub(crate) fresh: bool,
+    /// The record's token is the one that this run's create goes with.
+    pub(crate) token_chosen: bool,
+    /// Configuration steps that were run.
+    pub(crate) changed: usize,
+    extras: Vec<&'a Action>,
+    begun: Instant,
+    leftovers: Vec<String>,
+}
+
+impl<'a> NodeRun<'a> {
+    pub(crate) fn new(run: &'a Run<'a>, part: NodePart<'a>) -> Self {
+        let record = part.record.unwrap_or_else(|| blank(run, part.action, part.machine.as_ref()));
+        Self {
+            run,
+            action: part.action,
+            desired: part.desired,
+            record,
+            open: part.open,
+            intent: None,
+            machine: part.machine,
+            fresh: false,
+            token_chosen: false,
+            changed: 0,
+            extras: part.extras,
+            begun: Instant::now(),
+            leftovers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'a NodeName {
+        &self.action.node
+    }
+
+    /// Goes all the way. An error ends the whole run.
+    pub(crate) async fn live(mut self) -> Result<Lived, EngineError> {
+        for extra in std::mem::take(&mut self.extras) {
+            let Some(machine) = &extra.machine else { continue };
+            match self.remove_machine(machine).await {
+                Ok(intent) => self.finish_extra(&intent).await?,
+                Err(Stop::Run(error)) => return Err(*error),
+                Err(Stop::Node(fault)) => {
+                    let words = format!("machine {machine} of {} is still there: {}", self.name(), fault.reason);
+                    self.run.emitter.warn(Some(self.name()), words.clone()).await;
+                    self.leftovers.push(words);
+                }
+            }
+        }
+        let outcome = match self.action.verb {
+            Verb::Keep => Some(self.keep()),
+            Verb::Remove => self.leave().await?,
+            Verb::Create | Verb::Start | Verb::Configure | Verb::Replace => Some(self.become_ready().await?),
+        };
+        let gone = outcome.is_none().then(|| self.name().clone());
+        Ok(Lived { outcome, gone, leftovers: self.leftovers })
+    }
+
+    /// There is nothing to do for it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.action.verb == Verb::Keep && self.extras.is_empty()
+    }
+
+    pub(crate) fn keep(&self) -> NodeOutcome {
+        self.run.board.end(self.name(), Ok(()));
+        self.outcome(Phase::Ready, Fault::default())
+    }
+
+    async fn leave(&mut self) -> Result<Option<NodeOutcome>, EngineError> {
+        match self.remove_self().await {
+            Ok(()) => Ok(None),
+            Err(Stop::Run(error)) => Err(*error),
+            Err(Stop::Node(fault)) => {
+                self.leftovers.push(format!("{} is still there: {}", self.name(), fault.reason));
+                self.tell_failure(&fault).await;
+                Ok(Some(self.outcome(Phase::Failed, *fault)))
+            }
+        }
+    }
+
+    async fn become_ready(&mut self) -> Result<NodeOutcome, EngineError> {
+        let waiting = self.run.board.unready(&self.action.needs);
+        if !waiting.is_empty() {
+            let words: Vec<String> = waiting.iter().map(|group| format!("group {group}")).collect();
+            self.enter(Phase::Planned, &words.join(", ")).await;
+        }
+        if let Err(blocked) = self.run.board.ready(&self.action.needs).await {
+            return self.stay_planned(blocked.reason).await;
+        }
+        let mut tries = Tries::new(self.desired.map(|desired| desired.on_failure));
+        let mut verb = self.action.verb;
+        loop {
+            let fault = match self.attempt(verb).await {
+                Ok(()) => break,
+                Err(Stop::Run(error)) => return Err(*error),
+                Err(Stop::Node(fault)) => *fault,
+            };
+            let Some(next) = tries.after(self.record.machine.is_some(), self.is_running()) else {
+                return self.fail(fault).await;
+            };
+            verb = next;
+            let words = format!("{}; trying again ({})", fault.reason, verb.as_str());
+            self.run.emitter.warn(Some(self.name()), words).await;
+            tokio::time::sleep(tries.pause(&self.run.config.limits)).await;
+        }
+        self.record.enrol_token = None;
+        self.write_end(Phase::Ready, "").await?;
+        self.run.emitter.phase(self.name(), Phase::Ready, "", "").await;
+        self.run.board.end(self.name(), Ok(()));
+        Ok(self.outcome(Phase::Ready, Fault::default()))
+    }
+
+    /// One try, from wherever the node is to all its checks passed.
+    async fn attempt(&mut self, verb: Verb) -> Result<(), Stop> {
+        self.adopt(verb);
+        self.settle(verb).await?;
+        match verb {
+            Verb::Replace => {
+                self.remove_for_replacement().await?;
+                self.create().await?;
+            }
+            Verb::Create => self.create().await?,
+            Verb::Start => self.start().await?,
+            Verb::Configure | Verb::Keep | Verb::Remove => self.take_up().await?,
+        }
+        self.join().await?;
+        self.configure().await
+    }
+
+    /// The machine that the plan gave to the node is its machine, whatever the record says.
+    fn adopt(&mut self, verb: Verb) {
+        let (Some(machine), Some(desired)) = (&self.machine, self.desired) else { return };
+        if matches!(verb, Verb::Start | Verb::Configure) {
+            self.record.machine = Some(machine.id.clone());
+            self.record.token = machine.token.clone();
+            self.record.addresses.clone_from(&machine.addresses);
+        }
+        if self.record.machine_hash.is_empty() {
+            self.record.machine_hash.clone_from(&desired.machine_hash);
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.machine.as_ref().is_some_and(|machine| machine.state == muster_provider::MachineState::Running)
+    }
+
+    /// Finishes what earlier runs began and this one does not take up by the same intent.
+    async fn settle(&mut self, verb: Verb) -> Result<(), EngineError> {
+        for intent in std::mem::take(&mut self.open) {
+            let goes_on = match intent.action {
+                IntentAction::Create => verb == Verb::Create && intent.id == self.record.token,
+                IntentAction::Remove => verb == Verb::Replace && intent.machine == self.action.machine,
+                IntentAction::Start => verb == Verb::Start,
+                IntentAction::Configure => verb == Verb::Configure,
+            };
+            if goes_on {
+                self.open.push(intent);
+                continue;
+            }
+            self.finish(&intent.id, intent.action).await?;
+        }
+        Ok(())
+    }
+
+    async fn stay_planned(&mut self, reason: String) -> Result<NodeOutcome, EngineError> {
+        if self.record.machine.is_none() {
+            self.record.phase = Phase::Planned;
+            self.record.since = Timestamp::now();
+        }
+        self.record.reason.clone_from(&reason);
+        self.save().await?;
+        self.run.emitter.phase(self.name(), Phase::Planned, "", &reason).await;
+        self.run.board.end(self.name(), Err("it was not begun".to_owned()));
+        self.drop_member().await;
+        let hint = "put the failed nodes right; the next `muster up` goes on from here";
+        Ok(self.outcome(Phase::Planned, Fault::new(reason, hint)))
+    }
+
+    async fn fail(&mut self, fault: Fault) -> Result<NodeOutcome, EngineError> {
+        if fault.uncertain {
+            self.intent = None;
+        }
+        self.write_end(Phase::Failed, &fault.reason).await?;
+        self.tell_failure(&fault).await;
+        self.run.board.end(self.name(), Err(fault.reason.clone()));
+        self.drop_member().await;
+        Ok(self.outcome(Phase::Failed, fault))
+    }
+
+    async fn tell_failure(&mut self, fault: &Fault) {
+        let body = EventBody::Failed {
+            node: Some(self.name().clone()),
+            step: fault.step.clone(),
+            message: fault.reason.clone(),
+            log: fault.log.clone(),
+            hint: fault.hint.clone(),
+        };
+        self.run.emitter.emit(body).await;
+        self.run.emitter.phase(self.name(), Phase::Failed, "", &fault.reason).await;
+    }
+
+    /// A node that could not be made is left out of what the others are told.
+    async fn drop_member(&self) {
+        if self.run.board.drop_member(self.name()) {
+            let words = format!("{} has no address; the other nodes are configured without it", self.name());
+            self.run.emitter.warn(Some(self.name()), words).await;
+        }
+    }
+
+    /// Tells of a phase; it is written down with the node's next write, not on its own.
+    pub(crate) async fn enter(&mut self, phase: Phase, waiting_for: &str) {
+        self.record.phase = phase;
+        self.run.board.stand(self.name(), |standing| standing.phase = Some(phase));
+        self.run.emitter.phase(self.name(), phase, waiting_for, "").await;
+    }
+
+    async fn write_end(&mut self, phase: Phase, reason: &str) -> Result<(), EngineError> {
+        self.record.phase = phase;
+        reason.clone_into(&mut self.record.reason);
+        self.record.since = Timestamp::now();
+        match self.intent.take() {
+            Some((intent, action)) => self.finish(&intent, action).await,
+            None => self.save().await,
+        }
+    }
+
+    pub(crate) async fn save(&mut self) -> Result<(), EngineError> {
+        let written = self.run.config.store.put_node(&self.record, self.run.generation()).await;
+        self.record.revision = written.map_err(EngineError::store("record a node"))?;
+        Ok(())
+    }
+
+    /// Writes an intent down and tells of it. The intent of an earlier run for the same is taken up.
+    pub(crate) async fn begin(
+        &mut self,
+        action: IntentAction,
+        machine: Option<MachineId>,
+    ) -> Result<IntentId, EngineError> {
+        let open = self.open.iter().position(|intent| intent.action == action && intent.machine == machine);
+        if let Some(open) = open {
+            return Ok(self.open.swap_remove(open).id);
+        }
+        let intent = Intent {
+            id: new_token(),
+            cluster: self.record.cluster.clone(),
+            node: self.name().clone(),
+            action,
+            machine,
+            begun_at: Timestamp::now(),
+        };
+        let written = self.run.config.store.begin(&intent, self.run.generation()).await;
+        written.map_err(EngineError::store("write an intent down"))?;
+        self.tell_intent(&intent).await;
+        Ok(intent.id)
+    }
+
+    pub(crate) async fn tell_intent(&self, intent: &Intent) {
+        let body = EventBody::Intent {
+            node: intent.node.clone(),
+            action: word(intent.action).to_owned(),
+            token: intent.id.to_string(),
+        };
+        self.run.emitter.emit(body).await;
+    }
+
+    /// Marks an intent as done, with the node as it is now.
+    pub(crate) async fn finish(&mut self, id: &IntentId, action: IntentAction) -> Result<(), EngineError> {
+        let written =
+            self.run.config.store.finish(&self.record.cluster, id, Some(&self.record), self.run.generation()).await;
+        self.record.revision = written.map_err(EngineError::store("record what was done"))?;
+        self.tell_recorded(action).await;
+        Ok(())
+    }
+
+    pub(crate) async fn tell_recorded(&self, action: IntentAction) {
+        let body = EventBody::Recorded { node: self.name().clone(), action: word(action).to_owned() };
+        self.run.emitter.emit(body).await;
+    }
+
+    fn outcome(&self, phase: Phase, fault: Fault) -> NodeOutcome {
+        let addresses = match &self.machine {
+            Some(machine) => machine.addresses.clone(),
+            None => self.record.addresses.clone(),
+        };
+        outcome::NodeOutcome {
+            name: self.name().clone(),
+            group: self.action.group.clone(),
+            verb: self.action.verb,
+            phase,
+            reason: fault.reason,
+            step: fault.step,
+            log: fault.log,
+            hint: fault.hint,
+            machine: self.machine.as_ref().map(|machine| machine.id.clone()).or_else(|| self.record.machine.clone()),
+            addresses,
+            changed: self.changed,
+            took: self.begun.elapsed(),
+            timed_out: fault.timed_out,
+        }
+    }
+}
+
+/// The record of a node that has none. A machine that nobody recorded is taken as it is.
+fn blank(run: &Run<'_>, action: &Action, machine: Option<&Machine>) -> NodeRecord {
+    NodeRecord {
+        cluster: run.hold.cluster().clone(),
+        name: action.node.clone(),
+        group: action.group.clone(),
+        revision: 0,
+        machine: machine.map(|machine| machine.id.clone()),
+        token: machine.map_or_else(new_token, |machine| machine.token.clone()),
+        machine_hash: String::new(),
+        addresses: Vec::new(),
+        phase: Phase::Planned,
+        since: Timestamp::now(),
+        reason: String::new(),
+        enrol_token: None,
+        document: None,
+        document_hash: None,
+    }
+}
+
+/// 128 random bits: no two are the same.
+pub(crate) fn new_token() -> ClientToken {
+    ClientToken::new(format!("{:032x}", rand::random::<u128>()))
+}
+
+pub(crate) fn word(action: IntentAction) -> &'static str {
+    match action {
+        IntentAction::Create => "create",
+        IntentAction::Start => "start",
+        IntentAction::Configure => "configure",
+        IntentAction::Remove => "remove",
+    }
+}

@@ -1,0 +1,94 @@
+//! What became of a run: every node accounted for.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use muster_plan::Verb;
+use muster_types::{ClusterName, GroupName, MachineId, NodeName, Phase, RunId};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything is as asked.
+    Done,
+    /// Some nodes are, some are not.
+    Partly,
+    /// No node is.
+    Failed,
+    /// No node is, and time was all that was lacking.
+    TimedOut,
+    Interrupted,
+}
+
+impl Exit {
+    /// The exit code of the program.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Partly => 3,
+            Self::TimedOut => 4,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeOutcome {
+    pub name: NodeName,
+    pub group: GroupName,
+    /// What the plan had for it.
+    pub verb: Verb,
+    pub phase: Phase,
+    /// Why it is not ready; empty when it is.
+    pub reason: String,
+    /// The configuration step or check that failed.
+    pub step: Option<String>,
+    /// The last lines that it said.
+    pub log: Vec<String>,
+    pub hint: String,
+    pub machine: Option<MachineId>,
+    pub addresses: Vec<IpAddr>,
+    /// Configuration steps that were run.
+    pub changed: usize,
+    pub took: Duration,
+    pub timed_out: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub cluster: ClusterName,
+    pub run: RunId,
+    /// The nodes that should be; for `down`, those whose removal failed. In the order of the plan.
+    pub nodes: Vec<NodeOutcome>,
+    /// Nodes that are gone, as asked.
+    pub removed: Vec<NodeName>,
+    /// What should be gone and is not, in words.
+    pub leftovers: Vec<String>,
+    pub exit: Exit,
+    pub took: Duration,
+}
+
+impl Outcome {
+    pub fn ready(&self) -> usize {
+        self.nodes.iter().filter(|node| node.phase == Phase::Ready).count()
+    }
+
+    pub fn total(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+/// The exit of a run that went to its end.
+pub(crate) fn exit_of(nodes: &[NodeOutcome], removed: usize, leftovers: usize) -> Exit {
+    let ready = nodes.iter().filter(|node| node.phase == Phase::Ready).count();
+    let failed: Vec<&NodeOutcome> = nodes.iter().filter(|node| node.phase == Phase::Failed).collect();
+    if ready == nodes.len() && leftovers == 0 {
+        Exit::Done
+    } else if ready + removed > 0 {
+        Exit::Partly
+    } else if !failed.is_empty() && failed.iter().all(|node| node.timed_out) {
+        Exit::TimedOut
+    } else {
+        Exit::Failed
+    }
+}

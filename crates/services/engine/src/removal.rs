@@ -1,0 +1,126 @@
+//! Removing machines, and not believing it before the list says so.
+
+use std::collections::BTreeMap;
+
+use muster_provider::Machine;
+use muster_stdx::Backoff;
+use muster_store::{Intent, IntentAction, IntentId};
+use muster_types::{MachineId, Phase};
+
+use crate::EngineError;
+use crate::fault::{Fault, Stop};
+use crate::node::NodeRun;
+use crate::observe::list;
+
+impl NodeRun<'_> {
+    /// Removes a machine and returns the intent, which stays open until its result is recorded.
+    pub(crate) async fn remove_machine(&mut self, machine: &MachineId) -> Result<IntentId, Stop> {
+        let _slot = self.run.provider_slots.acquire().await;
+        let intent = self.begin(IntentAction::Remove, Some(machine.clone())).await?;
+        let limits = &self.run.config.limits;
+        let provider = &self.run.config.provider;
+        let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
+        for _ in 0..limits.lists_max {
+            self.run.ask("remove the machine", || provider.destroy(machine)).await?;
+            if !self.listed().await?.contains_key(machine) {
+                return Ok(intent);
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+        Err(still_listed(machine, limits.lists_max).into())
+    }
+
+    async fn listed(&self) -> Result<BTreeMap<MachineId, Machine>, Stop> {
+        self.run.hold.check()?;
+        match list(self.run.config, self.run.owner_tag, None).await {
+            Ok(machines) => Ok(machines),
+            Err(EngineError::Provider { source, .. }) => Err(Fault::provider(&source).into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A second machine of a node is gone; the node's own record stays as it is.
+    pub(crate) async fn finish_extra(&mut self, intent: &IntentId) -> Result<(), EngineError> {
+        if self.record.revision > 0 {
+            return self.finish(intent, IntentAction::Remove).await;
+        }
+        self.finish_without_record(intent).await
+    }
+
+    async fn finish_without_record(&mut self, intent: &IntentId) -> Result<(), EngineError> {
+        let finished = self.run.config.store.finish(&self.record.cluster, intent, None, self.run.generation()).await;
+        finished.map_err(EngineError::store("record what was done"))?;
+        self.record.revision = 0;
+        self.tell_recorded(IntentAction::Remove).await;
+        Ok(())
+    }
+
+    /// The node and its machine go.
+    pub(crate) async fn remove_self(&mut self) -> Result<(), Stop> {
+        self.enter(Phase::Removing, "").await;
+        let machine = match self.action.machine.clone() {
+            Some(machine) => Some(machine),
+            None => self.machine_of_open_create().await?,
+        };
+        let mut intents = Vec::new();
+        if let Some(machine) = machine {
+            intents.push(self.remove_machine(&machine).await?);
+        }
+        intents.extend(std::mem::take(&mut self.open).into_iter().map(|intent| intent.id));
+        if intents.is_empty() {
+            let gone = self.run.config.store.remove_node(&self.record.cluster, self.name(), self.run.generation());
+            gone.await.map_err(EngineError::store("forget a node"))?;
+        }
+        for intent in intents {
+            self.finish_without_record(&intent).await?;
+        }
+        Ok(())
+    }
+
+    /// A create was begun and nothing is listed: the machine may be there all the same, if lists lag behind.
+    async fn machine_of_open_create(&mut self) -> Result<Option<MachineId>, Stop> {
+        if !self.open.iter().any(|intent| intent.action == IntentAction::Create) {
+            return Ok(None);
+        }
+        let limits = &self.run.config.limits;
+        let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
+        for _ in 0..limits.lists_max {
+            let machines = self.listed().await?;
+            let made = machines.values().find(|machine| self.open.iter().any(|intent| intent.id == machine.token));
+            if let Some(machine) = made {
+                return Ok(Some(machine.id.clone()));
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+        Ok(None)
+    }
+
+    /// The old machine goes, and with it all that is known of it.
+    pub(crate) async fn remove_for_replacement(&mut self) -> Result<(), Stop> {
+        let machine = self.machine.as_ref().map(|machine| machine.id.clone()).or_else(|| self.record.machine.clone());
+        let Some(machine) = machine else {
+            self.begin_new_life();
+            return Ok(());
+        };
+        if let Some((intent, action)) = self.intent.take() {
+            self.finish(&intent, action).await?;
+        }
+        self.enter(Phase::Removing, "").await;
+        let intent = self.remove_machine(&machine).await?;
+        self.machine = None;
+        self.begin_new_life();
+        self.record.phase = Phase::Planned;
+        self.finish(&intent, IntentAction::Remove).await?;
+        Ok(())
+    }
+}
+
+pub(crate) fn still_listed(machine: &MachineId, lists: u32) -> Fault {
+    let words = format!("the provider says that machine {machine} is removed, and still lists it after {lists} looks");
+    Fault::new(words, "run the command again in a while; if it stays, remove the machine with the provider's own tools")
+}
+
+/// The intent that removes a machine: the open one, or a new one.
+pub(crate) fn open_removal<'a>(open: &'a [Intent], machine: &MachineId) -> Option<&'a Intent> {
+    open.iter().find(|intent| intent.action == IntentAction::Remove && intent.machine.as_ref() == Some(machine))
+}

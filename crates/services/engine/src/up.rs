@@ -1,0 +1,310 @@
+//! Executing a plan: every node goes its own way, at its own pace, and is accounted for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use muster_api::EventBody;
+use muster_plan::{Action, Plan, Verb};
+use muster_stdx::chain;
+use muster_store::{ClusterRecord, Intent, NodeRecord};
+use muster_types::{NodeName, Phase, Timestamp};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::blueprint::Blueprint;
+use crate::board::Board;
+use crate::compile::DesiredNode;
+use crate::engine::Prepared;
+use crate::events::Emitter;
+use crate::lease::Hold;
+use crate::node::{Lived, NodePart, NodeRun};
+use crate::outcome::{Exit, NodeOutcome, Outcome, exit_of};
+use crate::run::{Run, concurrency};
+use crate::{Engine, EngineConfig, EngineError};
+
+/// How often the log is written while a run goes on.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// What a task of a run ends with; `None` when nobody waits for its result.
+type Task<'a> = Pin<Box<dyn Future<Output = Result<Option<Lived>, EngineError>> + Send + 'a>>;
+
+impl Engine {
+    /// Makes the cluster what the file says. Ends when every node is ready or will not be; a cancelled token ends it
+    /// at once, and the next run goes on from there.
+    pub async fn up(
+        &self,
+        blueprint: &dyn Blueprint,
+        plan: Plan,
+        token: CancellationToken,
+    ) -> Result<Outcome, EngineError> {
+        let begun = Instant::now();
+        let cluster = blueprint.cluster();
+        let hold = self.hold(cluster).await?;
+        let emitter = self.emitter(cluster);
+        let prepared = self.prepared_for(blueprint, &plan, hold.generation()).await?;
+        emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command: "up".to_owned() }).await;
+        emitter.emit(planned(&prepared.plan)).await;
+        let result = execute(&self.config, blueprint, (&hold, &emitter), (prepared, token)).await;
+        let result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
+        tell_end(&emitter, result.as_ref(), begun).await;
+        result
+    }
+
+    pub(crate) fn emitter(&self, cluster: &muster_types::ClusterName) -> Emitter {
+        Emitter::new(cluster.clone(), std::sync::Arc::clone(&self.config.store), self.config.events.clone())
+    }
+}
+
+fn planned(plan: &Plan) -> EventBody {
+    let summary = plan.summary();
+    EventBody::Planned {
+        create: summary.create,
+        start: summary.start,
+        configure: summary.configure,
+        replace: summary.replace,
+        remove: summary.remove,
+        keep: summary.keep,
+    }
+}
+
+/// The last event of a run, and the last write of its log.
+pub(crate) async fn tell_end(emitter: &Emitter, result: Result<&Outcome, &EngineError>, begun: Instant) {
+    let (exit, ready, total) = match result {
+        Ok(outcome) => (outcome.exit.code(), outcome.ready(), outcome.total()),
+        Err(error) => {
+            let (message, hint) = (chain(error), error.hint());
+            emitter.emit(EventBody::Failed { node: None, step: None, message, log: Vec::new(), hint }).await;
+            (error.exit_code(), 0, 0)
+        }
+    };
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    emitter.emit(EventBody::RunFinished { exit, ready, total, duration_ms }).await;
+    emitter.flush().await;
+}
+
+/// What a run leaves.
+#[derive(Default)]
+pub(crate) struct Parts {
+    pub(crate) nodes: Vec<NodeOutcome>,
+    pub(crate) removed: Vec<NodeName>,
+    pub(crate) leftovers: Vec<String>,
+    pub(crate) interrupted: bool,
+}
+
+impl Parts {
+    pub(crate) fn into_outcome(
+        self,
+        cluster: &muster_types::ClusterName,
+        emitter: &Emitter,
+        begun: Instant,
+    ) -> Outcome {
+        let exit = if self.interrupted {
+            Exit::Interrupted
+        } else {
+            exit_of(&self.nodes, self.removed.len(), self.leftovers.len())
+        };
+        Outcome {
+            cluster: cluster.clone(),
+            run: emitter.run().clone(),
+            nodes: self.nodes,
+            removed: self.removed,
+            leftovers: self.leftovers,
+            exit,
+            took: begun.elapsed(),
+        }
+    }
+}
+
+async fn execute(
+    config: &EngineConfig,
+    blueprint: &dyn Blueprint,
+    (hold, emitter): (&Hold, &Emitter),
+    (prepared, token): (Prepared, CancellationToken),
+) -> Result<Parts, EngineError> {
+    let Prepared { plan, desired, observation, known, renewals, .. } = prepared;
+    let record = observation.cluster.as_ref();
+    note_cluster(config, blueprint, hold, (record, &observation.owner_tag)).await?;
+    let run = Run {
+        config,
+        hold,
+        emitter,
+        owner_tag: &observation.owner_tag,
+        blueprint,
+        board: Board::new(&desired, &known),
+        provider_slots: Semaphore::new(concurrency(config)),
+        agent_slots: Semaphore::new(config.limits.agents_max),
+    };
+    finish_strays(&run, &plan, &observation.intents).await?;
+    let mut parts = parts(&plan, &desired, &observation.records, &observation.intents);
+    for part in &mut parts {
+        part.machine = observation.machine(&part.action.node).cloned();
+    }
+    let mut outcomes = BTreeMap::new();
+    let tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
+    for part in parts {
+        let node = NodeRun::new(&run, part);
+        if node.is_kept() {
+            let outcome = node.keep();
+            outcomes.insert(outcome.name.clone(), outcome);
+        } else {
+            tasks.push(Box::pin(async move { node.live().await.map(Some) }));
+        }
+    }
+    for node in renewals {
+        let address = known.get(&node).and_then(|addresses| addresses.first()).copied();
+        let run = &run;
+        if let Some(address) = address {
+            tasks.push(Box::pin(async move {
+                renew(run, &node, address).await;
+                Ok(None)
+            }));
+        }
+    }
+    let mut result = Parts { interrupted: false, ..Parts::default() };
+    result.interrupted = drive(&run, tasks, &token, |lived| {
+        result.leftovers.extend(lived.leftovers);
+        if let Some(outcome) = lived.outcome {
+            outcomes.insert(outcome.name.clone(), outcome);
+        } else {
+            result.removed.extend(lived.gone);
+        }
+    })
+    .await?;
+    for action in plan.actions().iter().filter(|action| !action.extra) {
+        match outcomes.remove(&action.node) {
+            Some(outcome) => result.nodes.push(outcome),
+            None if result.interrupted => result.nodes.push(interrupted(&run, action)),
+            None => {}
+        }
+    }
+    Ok(result)
+}
+
+/// Runs all tasks to their end. True when it was interrupted.
+async fn drive(
+    run: &Run<'_>,
+    mut tasks: FuturesUnordered<Task<'_>>,
+    token: &CancellationToken,
+    mut lived: impl FnMut(Lived),
+) -> Result<bool, EngineError> {
+    let mut flush = tokio::time::interval(FLUSH_EVERY);
+    flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    flush.reset();
+    loop {
+        tokio::select! {
+            biased;
+            // Dropping the tasks in the middle is what a crash would do, and what every task is made for.
+            () = token.cancelled() => return Ok(true),
+            error = run.hold.lost() => return Err(error),
+            // A task that is not done stays where it is.
+            done = tasks.next() => match done {
+                None => return Ok(false),
+                Some(Ok(Some(end))) => lived(end),
+                Some(Ok(None)) => {}
+                Some(Err(error)) => return Err(error),
+            },
+            // The next tick comes later.
+            _ = flush.tick() => run.emitter.flush().await,
+        }
+    }
+}
+
+/// The cluster is known before its first machine is asked for.
+async fn note_cluster(
+    config: &EngineConfig,
+    blueprint: &dyn Blueprint,
+    hold: &Hold,
+    (record, owner_tag): (Option<&ClusterRecord>, &str),
+) -> Result<(), EngineError> {
+    let (file, settings) = (blueprint.file().to_owned(), blueprint.settings(&config.provider_name));
+    let record = match record {
+        Some(record) if record.file == file && record.settings == settings => return Ok(()),
+        Some(record) => ClusterRecord { file, settings, ..record.clone() },
+        None => ClusterRecord {
+            name: blueprint.cluster().clone(),
+            revision: 0,
+            provider: config.provider_name.clone(),
+            settings,
+            owner_tag: owner_tag.to_owned(),
+            file,
+            created_at: Timestamp::now(),
+            removing: false,
+        },
+    };
+    let written = config.store.put_cluster(&record, hold.check()?).await;
+    written.map(drop).map_err(EngineError::store("record the cluster"))
+}
+
+/// Intents of nodes that the plan does not speak of: there is nothing left to do.
+async fn finish_strays(run: &Run<'_>, plan: &Plan, intents: &[Intent]) -> Result<(), EngineError> {
+    let spoken_of: BTreeSet<&NodeName> = plan.actions().iter().map(|action| &action.node).collect();
+    for intent in intents.iter().filter(|intent| !spoken_of.contains(&intent.node)) {
+        let finished = run.config.store.finish(&intent.cluster, &intent.id, None, run.hold.check()?).await;
+        finished.map_err(EngineError::store("record what was done"))?;
+    }
+    Ok(())
+}
+
+/// The plan by node: one task each.
+fn parts<'a>(
+    plan: &'a Plan,
+    desired: &'a [DesiredNode],
+    records: &BTreeMap<NodeName, NodeRecord>,
+    intents: &[Intent],
+) -> Vec<NodePart<'a>> {
+    let desired: BTreeMap<&NodeName, &DesiredNode> = desired.iter().map(|node| (&node.name, node)).collect();
+    let mut open: BTreeMap<&NodeName, Vec<Intent>> = BTreeMap::new();
+    for intent in intents {
+        open.entry(&intent.node).or_default().push(intent.clone());
+    }
+    let mut extras: BTreeMap<&NodeName, Vec<&Action>> = BTreeMap::new();
+    for action in plan.actions().iter().filter(|action| action.extra) {
+        extras.entry(&action.node).or_default().push(action);
+    }
+    let mains = plan.actions().iter().filter(|action| !action.extra);
+    let part = |action: &'a Action| NodePart {
+        action,
+        extras: extras.remove(&action.node).unwrap_or_default(),
+        desired: desired.get(&action.node).copied(),
+        record: records.get(&action.node).cloned(),
+        open: open.remove(&action.node).unwrap_or_default(),
+        machine: None,
+    };
+    mains.map(part).collect()
+}
+
+async fn renew(run: &Run<'_>, node: &NodeName, address: std::net::IpAddr) {
+    let renewed = match run.hold.check() {
+        Ok(_) => tokio::time::timeout(run.config.limits.reach, run.config.links.node(node, address).renew()).await,
+        Err(_) => return,
+    };
+    let problem = match renewed {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer".to_owned(),
+    };
+    run.emitter.warn(Some(node), format!("its certificate was not renewed: {problem}")).await;
+}
+
+fn interrupted(run: &Run<'_>, action: &Action) -> NodeOutcome {
+    let standing = run.board.standing(&action.node);
+    NodeOutcome {
+        name: action.node.clone(),
+        group: action.group.clone(),
+        verb: action.verb,
+        phase: standing.phase.unwrap_or(if action.verb == Verb::Keep { Phase::Ready } else { Phase::Planned }),
+        reason: "interrupted".to_owned(),
+        step: None,
+        log: Vec::new(),
+        hint: "run the command again: it goes on from here".to_owned(),
+        machine: standing.machine.or_else(|| action.machine.clone()),
+        addresses: standing.addresses,
+        changed: 0,
+        took: Duration::ZERO,
+        timed_out: false,
+    }
+}
