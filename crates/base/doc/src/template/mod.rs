@@ -11,10 +11,10 @@ use std::cell::RefCell;
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, escape_formatter};
+use minijinja::{AutoEscape, UndefinedBehavior, escape_formatter};
 
 pub use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
-pub use minijinja::{Error as TemplateError, ErrorKind as TemplateErrorKind, State as TemplateState};
+pub use minijinja::{Environment, Error as TemplateError, ErrorKind as TemplateErrorKind, State as TemplateState};
 pub use value::to_value;
 
 use crate::read::is_template;

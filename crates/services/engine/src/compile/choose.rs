@@ -62,11 +62,7 @@ fn own_provider(variant: Option<&Variant>) -> Option<String> {
 }
 
 /// The first variant that passes the filter and can be made here. A group without variants is made as it says itself.
-fn variant<'g>(
-    group: &'g GroupSpec,
-    wanted: Option<&str>,
-    known: &[&str],
-) -> Result<Option<&'g Variant>, Diagnostic> {
+fn variant<'g>(group: &'g GroupSpec, wanted: Option<&str>, known: &[&str]) -> Result<Option<&'g Variant>, Diagnostic> {
     if group.variants.is_empty() {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_doc::{Tree, emit};
+use muster_doc::{Key, Node, Tree, emit};
 use muster_provider::Size;
 use muster_spec::{Count, GroupSpec};
 use muster_types::{GroupName, NodeName};
@@ -85,11 +85,34 @@ fn machine_hash(choice: &Choice, settings: Option<&Tree>, cluster: Option<&Tree>
     part("size", choice.size.name.clone());
     part("memory", choice.size.memory.map(|memory| memory.0.to_string()));
     part("cpus", choice.size.cpus.map(|cpus| cpus.to_string()));
-    part("settings", settings.map(emit));
-    part("cluster", cluster.map(emit));
+    part("settings", settings.map(canonical));
+    part("cluster", cluster.map(canonical));
     hex(&hash.finalize())
 }
 
+/// The same text for trees that say the same, in whichever order their keys stand.
+fn canonical(tree: &Tree) -> String {
+    emit(&sorted(tree))
+}
+
+fn sorted(tree: &Tree) -> Tree {
+    let node = match &tree.node {
+        Node::Map(entries) => {
+            let mut entries: Vec<(Key, Tree)> =
+                entries.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
+            entries.sort_by(|a, b| a.0.text.cmp(&b.0.text));
+            Node::Map(entries)
+        }
+        Node::Seq(items) => Node::Seq(items.iter().map(sorted).collect()),
+        node => node.clone(),
+    };
+    Tree { node, span: tree.span }
+}
+
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }

@@ -1,0 +1,117 @@
+//! The way from a text to a `Compiled`, finding as many mistakes as one pass can.
+
+use std::collections::{BTreeMap, HashSet};
+
+use muster_doc::template::Templates;
+use muster_doc::{Diagnostic, SourceMap, Span, Tree, codes, suggest};
+use muster_provider::Factory;
+use muster_spec::{ClusterSpec, Context, GroupSpec, OnFailure};
+
+use super::choose::choose;
+use super::group::{Bench, Group};
+use super::load::Loader;
+use super::statics::Statics;
+use super::{Compiled, Options, Rejected, Source, functions};
+
+/// Reads a cluster file with the recipes and files that it refers to.
+pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Rejected> {
+    let mut sources = SourceMap::default();
+    let (tree, mut diagnostics) = muster_doc::parse_bytes(&mut sources, &source.path, &source.text);
+    let Some(tree) = tree else { return Err(Rejected { sources, diagnostics }) };
+    let mut templates = Templates::new(functions::configure);
+    let tree = Statics { templates: &mut templates, sources: &sources, diagnostics: &mut diagnostics }.render(&tree);
+    let known: Vec<&str> = options.factories.iter().map(|factory| factory.name()).collect();
+    let (spec, mut found) = muster_spec::read(&tree, &Context { providers: &known });
+    diagnostics.append(&mut found);
+    let wanted = wanted(options, &known, &mut diagnostics);
+    let Some(spec) = spec else { return Err(rejected(sources, diagnostics)) };
+    check_blocks(&spec.blocks, options, &mut diagnostics);
+    let mut loader = Loader::new(&source.folder);
+    let mut groups = BTreeMap::new();
+    for group in &spec.groups {
+        diagnostics.extend(unsupported(group));
+        let choice = choose(&spec, group, wanted, &known);
+        if let Some(choice) = choice.map_err(|found| diagnostics.push(found)).ok() {
+            let mut bench = Bench {
+                spec: &spec,
+                loader: &mut loader,
+                templates: &mut templates,
+                sources: &mut sources,
+                diagnostics: &mut diagnostics,
+            };
+            let ready = bench.group(group, choice);
+            check_settings(&ready, options, &mut diagnostics);
+            groups.insert(group.name.clone(), ready);
+        }
+    }
+    let mut compiled = Compiled { spec, sources, warnings: Vec::new(), path: source.path, templates, groups };
+    diagnostics.extend(compiled.try_out());
+    let diagnostics = tidy(diagnostics);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(Rejected { sources: compiled.sources, diagnostics });
+    }
+    compiled.warnings = diagnostics;
+    Ok(compiled)
+}
+
+fn rejected(sources: SourceMap, diagnostics: Vec<Diagnostic>) -> Rejected {
+    Rejected { sources, diagnostics: tidy(diagnostics) }
+}
+
+/// In the order of the text, each once: what is wrong for one node of a group is wrong for the others too.
+fn tidy(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut seen: HashSet<(&'static str, Option<Span>, String)> = HashSet::new();
+    diagnostics.retain(|found| seen.insert((found.code, found.span, found.message.clone())));
+    diagnostics.sort_by_key(|found| found.span.map(|span| (span.source, span.start)));
+    diagnostics
+}
+
+fn wanted<'a>(options: &Options<'a>, known: &[&str], out: &mut Vec<Diagnostic>) -> Option<&'a str> {
+    let wanted = options.provider?;
+    if known.contains(&wanted) {
+        return Some(wanted);
+    }
+    let message = format!("there is no provider `{wanted}`");
+    out.push(Diagnostic::error(codes::PROVIDER_UNKNOWN, message, suggest::hint(wanted, known, "provider")));
+    None
+}
+
+fn factory<'a>(options: &Options<'a>, name: &str) -> Option<&'a dyn Factory> {
+    options.factories.iter().find(|factory| factory.name() == name).map(AsRef::as_ref)
+}
+
+fn check_blocks(blocks: &BTreeMap<String, Tree>, options: &Options<'_>, out: &mut Vec<Diagnostic>) {
+    for (name, block) in blocks {
+        let block = Some(block).filter(|block| !block.is_null());
+        out.extend(factory(options, name).map(|factory| factory.check(block)).unwrap_or_default());
+    }
+}
+
+/// Machines that exist are checked one by one, since what is known of each is part of its settings.
+fn check_settings(group: &Group, options: &Options<'_>, out: &mut Vec<Diagnostic>) {
+    let Some(factory) = factory(options, &group.choice.provider) else { return };
+    for index in 1..=group.distinct() {
+        out.extend(factory.check(group.settings(index).as_ref()));
+    }
+}
+
+/// What the model holds and nothing carries out yet.
+fn unsupported(group: &GroupSpec) -> Vec<Diagnostic> {
+    let policy = match group.on_failure.value {
+        OnFailure::Replace => Some("replace"),
+        OnFailure::Rollback => Some("rollback"),
+        OnFailure::Keep | OnFailure::Retry(_) => None,
+    };
+    let policy = policy.map(|policy| {
+        let message = format!("the failure policy `{policy}` is not carried out yet");
+        let hint = "write `keep`, or `{ retry: 3 }`";
+        Diagnostic::error(codes::UNSUPPORTED, message, hint).at(group.on_failure.span, "this policy")
+    });
+    let keys = [("publish", &group.publish), ("mounts", &group.mounts)];
+    let keys = keys.into_iter().filter_map(|(key, tree)| {
+        let message = format!("`{key}` of `{}` is not carried out yet", group.name);
+        let hint = "remove it; what a node mounts can stand under `mounts` of its `cloud_init`";
+        Some(Diagnostic::error(codes::UNSUPPORTED, message, hint).at(tree.as_ref()?.span, "not carried out"))
+    });
+    policy.into_iter().chain(keys).collect()
+}

@@ -1,0 +1,140 @@
+//! What one node is given, once the addresses that its templates use are known.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use muster_api::{Check, CheckKind};
+use muster_doc::read::Findings;
+use muster_doc::template::Value;
+use muster_doc::{Diagnostic, Key, Node, Tree, codes, emit};
+use muster_spec::{HealthSpec, MysqlDatabase, read_health};
+use muster_types::NodeName;
+use sha2::{Digest, Sha256};
+
+use super::context::{Scope, World};
+use super::desired::hex;
+use super::group::Group;
+use super::{Compiled, Member, Members, RenderFault, Rendered, merge};
+
+/// Documentation addresses: they stand for those that are not there yet while templates are tried out.
+const TRIAL_ADDRESS: [u8; 3] = [192, 0, 2];
+
+impl Compiled {
+    /// What a node is given. The same members give the same result, byte for byte.
+    pub fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault> {
+        let world = Arc::new(self.world(members));
+        let result = self.render_in(node, &world);
+        let missing = world.missing.take();
+        if missing.is_empty() { result.map_err(RenderFault::Bad) } else { Err(RenderFault::Waiting(missing)) }
+    }
+
+    fn world(&self, members: &Members) -> World {
+        let groups = self.spec.groups.iter();
+        World::new(groups.filter_map(|spec| Some((&spec.name, &self.groups.get(&spec.name)?.ports))), members)
+    }
+
+    fn render_in(&self, name: &NodeName, world: &Arc<World>) -> Result<Rendered, Vec<Diagnostic>> {
+        let Some((node, group)) = world.node(name.as_str()).and_then(|node| {
+            let group = self.groups.get(&node.group)?;
+            Some((Arc::clone(node), group))
+        }) else {
+            let message = format!("`{name}` is not a node of this cluster");
+            return Err(vec![Diagnostic::error(codes::GROUP_UNKNOWN, message, "name a node that the file describes")]);
+        };
+        let scope = Value::from_object(Scope {
+            cluster: Value::from(self.spec.name.value.as_str()),
+            provider: group.provider.clone(),
+            vars: group.vars(name.index().unwrap_or(1)),
+            group: world.group(node.group.as_str()).cloned(),
+            node: Some(node),
+            world: Arc::clone(world),
+        });
+        let mut out = Vec::new();
+        let document = self.document(name, group, &scope, &mut out);
+        let checks = self.checks(group, &scope, &mut out);
+        if out.iter().any(Diagnostic::is_error) {
+            return Err(out);
+        }
+        let hash = hex(&Sha256::digest(&document));
+        Ok(Rendered { document, hash, checks })
+    }
+
+    fn document(&self, name: &NodeName, group: &Group, scope: &Value, out: &mut Vec<Diagnostic>) -> String {
+        let span = self.spec.name.span;
+        let mut merged = Tree { node: Node::Map(Vec::new()), span };
+        for part in &group.parts {
+            match self.templates.render(part, scope, &self.sources) {
+                Ok(tree) => merged = merge::merge(merged, tree, out),
+                Err(mut found) => out.append(&mut found),
+            }
+        }
+        if let Node::Map(entries) = &mut merged.node
+            && !entries.iter().any(|(key, _)| key.text == "hostname" || key.text == "fqdn")
+        {
+            entries.insert(0, (Key { text: "hostname".to_owned(), span }, Tree::text(name.as_str(), span)));
+        }
+        format!("#cloud-config\n{}", emit(&merged))
+    }
+
+    fn checks(&self, group: &Group, scope: &Value, out: &mut Vec<Diagnostic>) -> Vec<Check> {
+        let health = match &group.health {
+            None => HealthSpec::default(),
+            Some(prepared) => match self.templates.render(prepared, scope, &self.sources) {
+                Ok(tree) => {
+                    let mut findings = Findings::default();
+                    let health = read_health(&tree, &mut findings);
+                    out.append(&mut findings.diagnostics);
+                    health.unwrap_or_default()
+                }
+                Err(mut found) => {
+                    out.append(&mut found);
+                    return Vec::new();
+                }
+            },
+        };
+        out.extend(health.databases.first().map(unsupported_database));
+        checks(health)
+    }
+
+    /// Renders the first and the last node of each group as if every node had an address.
+    pub(super) fn try_out(&self) -> Vec<Diagnostic> {
+        let mut members = Members::default();
+        let mut tried = Vec::new();
+        for spec in &self.spec.groups {
+            let bounds = spec.population.bounds();
+            let count = bounds.min.max(1);
+            for index in 1..=count {
+                let Ok(name) = NodeName::of(&spec.name, index) else { continue };
+                if index == 1 || index == count {
+                    tried.push(name.clone());
+                }
+                let [a, b, c] = TRIAL_ADDRESS;
+                let last = u8::try_from(members.0.len() % 254 + 1).unwrap_or(1);
+                let addresses = vec![IpAddr::from([a, b, c, last])];
+                members.0.insert(name, Member { group: spec.name.clone(), addresses });
+            }
+        }
+        let world = Arc::new(self.world(&members));
+        tried.iter().filter_map(|name| self.render_in(name, &world).err()).flatten().collect()
+    }
+}
+
+fn unsupported_database(database: &MysqlDatabase) -> Diagnostic {
+    let message = "logins to databases cannot be checked yet";
+    let hint = "check it by a command, as in `command: mysql -u app -e \"select 1\"`";
+    Diagnostic::error(codes::UNSUPPORTED, message, hint).at(database.span, "this check")
+}
+
+/// In the order in which they are tried: cheap ones and those with the clearest reasons first.
+fn checks(health: HealthSpec) -> Vec<Check> {
+    let timeout_ms = u64::try_from(health.timeout.as_millis()).unwrap_or(u64::MAX);
+    let kinds = health
+        .agent
+        .then_some(CheckKind::Agent)
+        .into_iter()
+        .chain(health.ping.then_some(CheckKind::Ping))
+        .chain(health.ports.into_iter().map(|port| CheckKind::Port { port }))
+        .chain(health.urls.into_iter().map(|url| CheckKind::Url { url }))
+        .chain(health.commands.into_iter().map(|command| CheckKind::Command { command }));
+    kinds.map(|kind| Check { kind, timeout_ms }).collect()
+}
