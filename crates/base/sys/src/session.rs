@@ -1,5 +1,6 @@
 //! Starting a program in a session of its own, and speaking to all processes of a group.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -12,6 +13,8 @@ use nix::unistd::Pid;
 
 /// Highest signal number of Linux.
 const SIGNAL_MAX: i32 = 64;
+/// Size of the kernel's own signal set.
+const SIGSET_BYTES: usize = 8;
 
 /// Whom a program runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,9 +133,11 @@ impl Prepared {
     fn make_session(&self) -> io::Result<()> {
         // SAFETY: async-signal-safe system calls with plain numbers.
         unsafe {
-            // An agent that ignores a signal would pass that on. Some numbers cannot be set; they need not be.
+            // An agent that ignores a signal would pass that on. The kernel is asked directly, since the C library
+            // hides two of them; a sigaction of zeros is the default. Two numbers cannot be set; they need not be.
+            let default = [0u64; 4];
             for signal in 1..=SIGNAL_MAX {
-                libc::signal(signal, libc::SIG_DFL);
+                libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0, SIGSET_BYTES);
             }
             libc::umask(0o022);
             // Needs Linux 5.11. It is the second line of defence: our own files are close-on-exec from their start.
@@ -188,30 +193,55 @@ pub fn signal_group(group: Pid, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(-group.as_raw(), signal) })
 }
 
-/// Whether a process of this group is still running. Zombies are not.
-pub fn group_is_alive(group: Pid) -> io::Result<bool> {
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+/// How a child of this process ended; `None` while it runs. The child stays a zombie, so that its id stays its own.
+pub fn peek(child: &Child) -> io::Result<Option<End>> {
+    // SAFETY: siginfo_t is plain old data; zero is a valid value for each field.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the pointer outlives the call.
+    check(unsafe { libc::waitid(libc::P_PID, child.id(), &raw mut info, flags) })?;
+    // SAFETY: waitid has filled in these two fields, or left zeros because the child runs.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid != 0).then_some(if info.si_code == libc::CLD_EXITED { End::Code(status) } else { End::Signal(status) }))
+}
+
+/// The process groups of a session in which a process still runs. Zombies do not.
+pub fn live_groups(session: Pid) -> io::Result<BTreeSet<Pid>> {
+    let mut groups = BTreeSet::new();
     for entry in fs_err::read_dir("/proc")? {
         let name = entry?.file_name();
         if !name.as_bytes().first().is_some_and(u8::is_ascii_digit) {
             continue;
         }
-        // A process that ended meanwhile has no file any more.
-        let Ok(stat) = fs_err::read_to_string(format!("/proc/{}/stat", name.display())) else { continue };
-        // The command may hold blanks and brackets: fields are counted behind its last bracket.
+        // A process that ended meanwhile has no file any more. The command may hold any bytes.
+        let Ok(stat) = fs_err::read(format!("/proc/{}/stat", name.display())) else { continue };
+        let stat = String::from_utf8_lossy(&stat);
+        // Fields are counted behind the last bracket: state, parent, group, session.
         let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
         let running = !matches!(fields.next(), None | Some("Z" | "X"));
-        let found = fields.nth(1).and_then(|field| field.parse::<i32>().ok());
-        if running && found == Some(group.as_raw()) {
-            return Ok(true);
+        let mut number = || fields.next().and_then(|field| field.parse().ok()).map(Pid::from_raw);
+        let (_parent, group, found) = (number(), number(), number());
+        if running && found == Some(session) {
+            groups.extend(group);
         }
     }
-    Ok(false)
+    Ok(groups)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Stdio;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout};
 
     use super::*;
 
@@ -225,6 +255,11 @@ mod tests {
         Pid::from_raw(i32::try_from(child.child.id()).unwrap())
     }
 
+    fn wait_readable(pidfd: &OwnedFd) {
+        let mut files = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut files, PollTimeout::from(10_000u16)), Ok(1));
+    }
+
     #[test]
     fn a_program_leads_its_session_and_its_group_can_be_ended() {
         let mut command = shell("echo; sleep 1000 & wait");
@@ -235,9 +270,23 @@ mod tests {
         started.child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         assert_eq!(nix::unistd::getpgid(Some(group)).unwrap(), group);
         assert_eq!(nix::unistd::getsid(Some(group)).unwrap(), group);
-        assert!(group_is_alive(group).unwrap());
+        assert_eq!(live_groups(group).unwrap(), BTreeSet::from([group]));
+        assert_eq!(peek(&started.child).unwrap(), None);
         signal_group(group, libc::SIGKILL).unwrap();
+        wait_readable(&started.pidfd);
+        assert_eq!(peek(&started.child).unwrap(), Some(End::Signal(libc::SIGKILL)));
         assert_eq!(started.child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn an_end_can_be_seen_before_the_child_is_waited_for() {
+        let mut started = Session::default().spawn(shell("exit 7")).unwrap();
+        wait_readable(&started.pidfd);
+        for _ in 0..2 {
+            assert_eq!(peek(&started.child).unwrap(), Some(End::Code(7)));
+        }
+        assert_eq!(live_groups(group_of(&started)).unwrap(), BTreeSet::new());
+        assert_eq!(started.child.wait().unwrap().code(), Some(7));
     }
 
     #[test]

@@ -194,9 +194,10 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckEvent {
     pub index: usize,
+    /// What is checked, for people: `port 8080`.
     pub check: String,
     pub state: CheckState,
-    /// Why it does not pass yet, or did not.
+    /// Why it does not pass yet, or did not: `connection refused`. Does not repeat what is checked.
     pub reason: Option<String>,
 }
 

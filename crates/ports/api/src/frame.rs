@@ -14,6 +14,7 @@ pub enum FrameKind {
     Request = 0,
     Stdin = 1,
     StdinClosed = 2,
+    /// An empty one is a sign of life and means nothing else.
     Stdout = 3,
     Stderr = 4,
     /// `WindowSize` as JSON.

@@ -22,7 +22,7 @@ use attempt::Miss;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 /// A try that starts when the time is up gets this long nevertheless: each check has a last look.
-const ATTEMPT_SHORTEST: Duration = Duration::from_millis(100);
+const ATTEMPT_SHORTEST: Duration = Duration::from_secs(1);
 /// Tries at once; a node has few processors, and each command is a process.
 const ATTEMPTS_MAX: usize = 32;
 /// Longest time that a check may have: longer ones would only overflow a clock.

@@ -8,6 +8,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
+const DISCARD_BYTES: usize = 16 * 1024;
+
 /// Our end of a pipe or of a terminal. Reading and writing at the same time is fine.
 #[derive(Debug)]
 pub(crate) struct Descriptor(AsyncFd<OwnedFd>);
@@ -36,6 +38,18 @@ impl Descriptor {
                 // This is how a terminal says that nobody has its other end open any more.
                 Err(Errno::EIO) => return Ok(Some(0)),
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads to the end and keeps nothing.
+    pub(super) async fn discard(&self) {
+        let mut buffer = vec![0; DISCARD_BYTES];
+        while let Ok(mut ready) = self.readable().await {
+            match self.read_now(&mut buffer) {
+                Ok(None) => ready.clear_ready(),
+                Ok(Some(1..)) => {}
+                Ok(Some(0)) | Err(_) => return,
             }
         }
     }

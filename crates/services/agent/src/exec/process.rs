@@ -55,6 +55,11 @@ impl Process {
         }
     }
 
+    /// The process id of the leader.
+    pub(crate) fn id(&self) -> u32 {
+        self.group.as_raw().cast_unsigned()
+    }
+
     /// Sends a signal to the group. A group that is gone needs none.
     pub(crate) fn signal(&self, signal: i32) {
         signal_or_log(self.group, signal);

@@ -1,11 +1,14 @@
 //! From a request to a command that runs, or to the reason why it does not.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use futures_util::future::join;
 use muster_api::{ExecExit, ExecRequest, WindowSize};
 use muster_sys::pty::{self, Pty};
 use muster_sys::session::{Session, SessionError, UserIds};
@@ -56,11 +59,27 @@ impl Refusal {
 impl Started {
     /// Ends a command whose client is gone.
     pub(super) async fn hang_up(self, grace: Duration) {
-        let foreground = self.streams.terminal.as_ref().and_then(pty::foreground_group);
-        // Whoever waits to write must not wait for a reader that is gone, and whoever has the terminal is told.
-        drop(self.streams);
-        self.process.hang_up(foreground, grace).await;
+        let Streams { terminal, stdin, stdout, stderr } = self.streams;
+        let foreground = terminal.as_ref().and_then(pty::foreground_group);
+        // Closing a terminal is how its programs are told.
+        drop((terminal, stdin));
+        tokio::select! {
+            () = self.process.hang_up(foreground, grace) => {}
+            // Losing this is safe: it throws away. Without it a command that says something while it cleans up would
+            // be ended by the closed pipe, or wait for a reader.
+            never = discard(stdout, stderr) => match never {},
+        }
     }
+}
+
+async fn discard(stdout: Option<Descriptor>, stderr: Option<Descriptor>) -> Infallible {
+    let to_the_end = async |source: Option<Descriptor>| {
+        if let Some(source) = source {
+            source.discard().await;
+        }
+    };
+    join(to_the_end(stdout), to_the_end(stderr)).await;
+    pending().await
 }
 
 /// Starts what was asked for: as its user, in its folder (without one: the user's home, or `/` where that cannot be

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::client::{Client, PATIENCE, QUICK, eventually, is_running, on_terminal, shell};
-use crate::exec::ExecError;
+use crate::exec::{ExecError, Timing};
 
 /// Prints the ids of the shell and of its child, which live in one group.
 const FAMILY: &str = "sleep 1000 & echo $$ $!; wait; wait";
@@ -46,7 +46,7 @@ async fn one_that_ignores_the_hangup_is_killed() {
 
 #[tokio::test]
 async fn one_that_is_stopped_is_ended_too() {
-    let mut client = Client::start(&shell(&format!("{FAMILY} ")), QUICK).await;
+    let mut client = Client::start(&shell(FAMILY), QUICK).await;
     let pids = family(&mut client).await;
     client.send(FrameKind::Signal, libc::SIGSTOP.to_string()).await;
     let stat = format!("/proc/{}/stat", pids[0]);
@@ -60,7 +60,9 @@ async fn a_command_may_clean_up_when_its_client_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let script = "trap 'echo cleaned > done; exit' HUP; echo ready; while :; do sleep 0.01; done";
     let cwd = Some(folder.path().to_str().unwrap().to_owned());
-    let mut client = Client::start(&ExecRequest { cwd, ..shell(script) }, super::client::QUICK).await;
+    // The agent waits no longer than the command needs.
+    let timing = Timing { hangup: PATIENCE, ..QUICK };
+    let mut client = Client::start(&ExecRequest { cwd, ..shell(script) }, timing).await;
     client.until("ready\n").await;
     client.vanish().await.unwrap_err();
     assert_eq!(fs_err::read_to_string(folder.path().join("done")).unwrap(), "cleaned\n");

@@ -25,7 +25,7 @@ async fn input_that_ends_inside_a_line_is_not_lost() {
 
 #[tokio::test]
 async fn the_window_has_its_size_and_changes_it() {
-    let mut client = Client::start(&on_terminal(shell("stty -echo size; read line; stty size")), QUICK).await;
+    let mut client = Client::start(&on_terminal(shell("stty -echo; stty size; read line; stty size")), QUICK).await;
     assert_eq!(client.until("\n").await, "24 80\r\n");
     let size = WindowSize { columns: 132, rows: 50 };
     client.send(FrameKind::Resize, serde_json::to_vec(&size).unwrap()).await;
@@ -60,9 +60,9 @@ async fn signals_go_to_the_job_in_the_foreground() {
     let script = "set -m; sh -c 'echo ready; exec sleep 1000'; echo after $?";
     let mut client = Client::start(&on_terminal(shell(script)), QUICK).await;
     client.until("ready\r\n").await;
-    client.send(FrameKind::Signal, "2").await;
+    client.send(FrameKind::Signal, "15").await;
     let outcome = client.finish().await;
-    assert!(outcome.text().contains("after 130"), "{outcome:?}");
+    assert!(outcome.text().contains("after 143"), "{outcome:?}");
     assert_eq!(outcome.exit.code, 0);
 }
 
