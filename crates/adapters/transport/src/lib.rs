@@ -13,10 +13,10 @@ mod stream;
 mod tls;
 mod url;
 
-pub use keepalive::watch_connection;
 pub use client::{AgentClient, AgentClients, AgentEndpoint, Credentials};
 pub use error::{HandshakeFailure, TlsError, TransportError};
 pub use exec::{ExecReceiver, ExecSender, ExecStream};
+pub use keepalive::watch_connection;
 pub use limits::Limits;
 pub use server::{ServerCertificate, ServerTls};
 pub use stream::EventStream;

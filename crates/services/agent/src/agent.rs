@@ -59,6 +59,8 @@ impl Agent {
         let listener = tokio::net::TcpListener::from_std(self.listener)
             .map_err(|source| AgentError::Listen { address, source })?;
         let supervisor = self.shared.supervisor.clone();
+        // Whoever drops this future ends its tasks too.
+        let _ends_with_this = supervisor.token().drop_guard();
         tracing::info!(%address, node = %self.shared.node, "the agent listens");
         if let Some(ready) = self.ready {
             ready();

@@ -84,8 +84,7 @@ struct Record {
 
 impl Identity {
     pub(crate) fn open(state_dir: &Path, bootstrap: Bootstrap) -> Result<Self, AgentError> {
-        create_private_dir(state_dir)
-            .map_err(|source| AgentError::StateDir { path: state_dir.to_owned(), source })?;
+        create_private_dir(state_dir).map_err(|source| AgentError::StateDir { path: state_dir.to_owned(), source })?;
         let path = state_dir.join("identity.json");
         let record = read(&path)?.filter(|record| record.holds(&bootstrap));
         let (state, certificate, key) = if let Some(record) = record {

@@ -4,9 +4,6 @@ mod door;
 mod identity;
 mod work;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -38,19 +35,20 @@ pub(crate) struct Shared {
 
 /// Whether a route answers before the node is enrolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
+pub(crate) enum When {
     Always,
     Enrolled,
 }
 
-struct Route {
-    method: Method,
-    path: &'static str,
-    when: When,
+pub(crate) struct Route {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the handler has it too; tests walk the table by it"))]
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) when: When,
     handler: MethodRouter<Arc<Shared>>,
 }
 
-fn routes() -> Vec<Route> {
+pub(crate) fn routes() -> Vec<Route> {
     let route = |method, path, when, handler| Route { method, path, when, handler };
     vec![
         route(Method::GET, "/v1/status", When::Always, get(status)),
