@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_types::{ClusterName, GroupName, NodeName};
 
-use crate::compile::{DesiredNode, Members, RenderFault, Rendered};
+use crate::compile::{Compiled, DesiredNode, Members, RenderFault, Rendered};
 
 /// The nodes that should be, and what each is given. A compiled file is one; tests have simpler ones.
 pub trait Blueprint: Send + Sync {
@@ -21,4 +21,26 @@ pub trait Blueprint: Send + Sync {
 
     /// The same members give the same result.
     fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault>;
+}
+
+impl Blueprint for Compiled {
+    fn cluster(&self) -> &ClusterName {
+        &self.spec.name.value
+    }
+
+    fn file(&self) -> &str {
+        &self.path
+    }
+
+    fn settings(&self, provider: &str) -> Option<String> {
+        self.spec.blocks.get(provider).map(muster_doc::emit)
+    }
+
+    fn desired(&self, existing: &BTreeMap<GroupName, BTreeSet<NodeName>>) -> Vec<DesiredNode> {
+        Compiled::desired(self, existing)
+    }
+
+    fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault> {
+        Compiled::render(self, node, members)
+    }
 }

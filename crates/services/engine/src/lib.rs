@@ -4,7 +4,6 @@ mod blueprint;
 mod board;
 mod change;
 mod checks;
-#[path = "interim.rs"]
 pub mod compile;
 mod configure;
 mod down;

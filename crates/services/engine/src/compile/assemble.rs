@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use muster_doc::template::Templates;
 use muster_doc::{Diagnostic, SourceMap, Span, Tree, codes, suggest};
 use muster_provider::Factory;
-use muster_spec::{ClusterSpec, Context, GroupSpec, OnFailure};
+use muster_spec::{Context, GroupSpec, OnFailure};
 
 use super::choose::choose;
 use super::group::{Bench, Group};

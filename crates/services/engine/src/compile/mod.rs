@@ -106,7 +106,7 @@ pub struct Rendered {
 }
 
 /// Why there is nothing to give to a node.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum RenderFault {
     /// Its templates use addresses of nodes that have none yet.
     Waiting(BTreeSet<NodeName>),
