@@ -2,6 +2,8 @@
 
 mod ids;
 mod names;
+mod natural;
+mod nodeset;
 mod phase;
 mod redacted;
 mod size;
@@ -9,6 +11,8 @@ mod size;
 pub use ids::{ClientToken, Generation, MachineId, RunId};
 pub use jiff::{SignedDuration, Timestamp};
 pub use names::{ClusterName, GroupName, NameError, NodeName};
+pub use natural::natural_order;
+pub use nodeset::{NODE_SET_NAMES_MAX, NodeSet, NodeSetError, Unknown, fold, split_cluster};
 pub use phase::Phase;
 pub use redacted::Redacted;
 pub use size::{ByteSize, ByteSizeError};
