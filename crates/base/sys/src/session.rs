@@ -290,6 +290,23 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    fn a_user_has_the_groups_that_are_given_and_no_others() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can become another user");
+            return;
+        }
+        let mut command = shell("id -u; id -G");
+        command.stdout(Stdio::piped());
+        let user = UserIds { uid: 65534, gid: 65533, groups: vec![65533, 12, 34] };
+        let mut started = Session { user: Some(user), ..Session::default() }.spawn(command).unwrap();
+        let mut text = String::new();
+        started.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        started.child.wait().unwrap();
+        assert_eq!(text, "65534\n65533 12 34\n");
+    }
+
+    #[test]
     fn an_error_says_what_failed() {
         let nowhere = Session { folder: Some("/no/such/folder".into()), ..Session::default() };
         assert!(matches!(nowhere.spawn(shell("true")), Err(SessionError::Folder(_))));

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Far more than anything here takes; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 const LONG_MS: u64 = 60_000;
 
 /// Number of the check, its state, and the reason.

@@ -2,10 +2,9 @@
 
 use muster_api::{ExecRequest, FRAME_BYTES_MAX, Frame, FrameKind};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::client::{Client, PATIENCE, QUICK, eventually, is_running, on_terminal, shell};
+use super::client::{Client, PATIENCE, QUICK, eventually, is_running, loopback, on_terminal, shell};
 use crate::exec::{ExecError, Timing};
 
 /// Prints the ids of the shell and of its child, which live in one group.
@@ -45,8 +44,19 @@ async fn one_that_ignores_the_hangup_is_killed() {
 }
 
 #[tokio::test]
+async fn a_child_that_ignores_the_hangup_is_killed_although_its_parent_has_ended() {
+    let child = "sh -c 'trap \"\" HUP; echo $PPID $$; exec sleep 1000' & wait";
+    let mut client = Client::start(&shell(child), QUICK).await;
+    let pids = family(&mut client).await;
+    client.vanish().await.unwrap_err();
+    assert_gone(&pids).await;
+}
+
+#[tokio::test]
 async fn one_that_is_stopped_is_ended_too() {
-    let mut client = Client::start(&shell(FAMILY), QUICK).await;
+    // The hangup itself ends it; nobody waits this long.
+    let timing = Timing { hangup: 2 * PATIENCE, ..QUICK };
+    let mut client = Client::start(&shell(FAMILY), timing).await;
     let pids = family(&mut client).await;
     client.send(FrameKind::Signal, libc::SIGSTOP.to_string()).await;
     let stat = format!("/proc/{}/stat", pids[0]);
@@ -78,10 +88,8 @@ async fn a_dropped_exec_leaves_no_process() {
 
 #[tokio::test]
 async fn a_client_that_vanishes_with_input_under_way_is_noticed() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-    let mut client = Client::over(ours.unwrap(), theirs.unwrap().0, &shell("echo $$; exec sleep 1000"), QUICK).await;
+    let (ours, theirs) = loopback().await;
+    let mut client = Client::over(ours, theirs, &shell("echo $$; exec sleep 1000"), QUICK).await;
     let pid = client.pid().await;
     // Fills every buffer on the way: the agent does not read any more, so it does not see the end of the stream.
     let mut wire = bytes::BytesMut::new();

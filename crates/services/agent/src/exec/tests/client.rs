@@ -10,6 +10,7 @@ use muster_sys::process::start_ticks;
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, duplex,
 };
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -146,6 +147,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Client<S> {
         assert!(supervisor.shutdown(PATIENCE).await);
         result
     }
+}
+
+/// Both ends of a TCP connection.
+pub(super) async fn loopback() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (ours.unwrap(), theirs.unwrap().0)
 }
 
 /// Runs to the end without input.
