@@ -1,0 +1,93 @@
+//! What the tests need of a machine besides Rust, and how it gets there.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::out::{say, seconds};
+use crate::shell::{self, command};
+
+struct Need {
+    /// There when the package is; looked for in the usual folders of programs.
+    program: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+/// Everything beyond what each Debian has. A line goes when its last test does.
+const NEEDS: [Need; 5] = [
+    Need { program: "git", package: "git", why: "the tidy test asks it which files belong to the project" },
+    Need { program: "cc", package: "gcc", why: "SQLite and AWS-LC are C, built with the program" },
+    Need { program: "unshare", package: "util-linux", why: "the testkit's own tests make namespaces with it" },
+    Need { program: "stty", package: "coreutils", why: "tests of terminals ask it for the size" },
+    Need { program: "useradd", package: "passwd", why: "tests of cloud-config make users on nodes" },
+];
+
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+pub(crate) fn ensure() -> Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !is_there(need.program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for need in &missing {
+        say(&format!("missing: {} (package {}): {}", need.program, need.package, need.why));
+    }
+    install(&missing.iter().map(|need| need.package).collect::<Vec<_>>())?;
+    match missing.iter().find(|need| !is_there(need.program)) {
+        Some(need) => bail!("{} is still missing after {} was installed", need.program, need.package),
+        None => Ok(()),
+    }
+}
+
+/// As a command: says what it found, too.
+pub(crate) fn run() -> Result<()> {
+    let start = Instant::now();
+    ensure()?;
+    for need in &NEEDS {
+        say(&format!("{:8} {}", need.program, need.why));
+    }
+    say(&format!("everything is there ({})", seconds(start.elapsed())));
+    Ok(())
+}
+
+fn is_there(program: &str) -> bool {
+    FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
+}
+
+/// By apt, as root or through sudo. A fresh machine has no lists of packages yet.
+fn install(packages: &[&str]) -> Result<()> {
+    if !is_there("apt-get") {
+        bail!("this machine has no apt-get\nhint: install by its own means: {}", packages.join(" "));
+    }
+    let uid = shell::read(command("id", &["-u"]))?;
+    let root = uid.trim() == "0";
+    if !root && !is_there("sudo") {
+        bail!(
+            "packages are missing and there is neither root nor sudo\nhint: as root: apt-get install {}",
+            packages.join(" ")
+        );
+    }
+    let apt = |arguments: &[&str]| {
+        let mut words = if root { vec![] } else { vec!["sudo"] };
+        words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
+        words.extend(arguments);
+        command(words[0], &words[1..])
+    };
+    shell::run(apt(&["update"])).context("the lists of packages cannot be fetched")?;
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(packages);
+    shell::run(apt(&arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_looked_for_in_their_folders() {
+        assert!(is_there("sh"));
+        assert!(!is_there("no-such-program-of-anybody"));
+    }
+}

@@ -1,0 +1,132 @@
+//! `cargo xtask soak NAME`: the same tests at full counts; what they measured goes into docs/FAULTS.md.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::out::say;
+use crate::shell::cargo;
+use crate::{page, setup, workspace};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which tests
+    #[arg(value_parser = SOAKS.map(|soak| soak.name))]
+    name: String,
+    /// Run with files that are not committed; the commit is then marked with `+`
+    #[arg(long)]
+    allow_dirty: bool,
+}
+
+struct Soak {
+    name: &'static str,
+    /// For docs/FAULTS.md.
+    what: &'static str,
+    /// Which tests `cargo test` runs.
+    tests: &'static [&'static str],
+}
+
+const SOAKS: [Soak; 2] = [
+    Soak {
+        name: "kill",
+        what: "`up` and `down` of the real program are killed (SIGKILL) at a random step that they wrote down, and run again. \
+               The second run must end in the state of an undisturbed one: no machine twice, none left over.",
+        tests: &["-p", "muster", "kill_"],
+    },
+    Soak {
+        name: "engine",
+        what: "The engine is cut off at every call to the store and to the provider in turn, with the fake provider's faults \
+               on top, and run again over what is left.",
+        tests: &["-p", "muster-engine", "crash"],
+    },
+];
+
+const PAGE: &str = "docs/FAULTS.md";
+const FIRST_LINES: &str = "# Faults\n\nWhat was done to the program on purpose, and what it did. Rows are written by \
+                           `cargo xtask soak NAME`; a commit with `+` had changes on top.\n";
+const TABLE: &str = "| figures | date | commit | seconds |\n|---|---|---|---|";
+/// What a test prints to be written down; see `muster_testkit::figure`.
+const FIGURE: &str = "figure: ";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let soak = SOAKS.iter().find(|soak| soak.name == args.name).context("clap knows the names")?;
+    setup::ensure()?;
+    let commit = workspace::commit()?;
+    if commit.ends_with('+') && !args.allow_dirty {
+        bail!(
+            "there are changes that are not committed, so the figures would belong to no commit\nhint: commit, or --allow-dirty"
+        );
+    }
+    let start = Instant::now();
+    let seen = watch(soak)?;
+    let seconds = start.elapsed().as_secs();
+    ensure!(seen.passed > 0, "no test ran: nothing matches {:?}", soak.tests);
+    ensure!(!seen.figures.is_empty(), "{} tests passed, but none told a figure", seen.passed);
+    let row = format!("| {} | {} | {commit} | {seconds} |", seen.figures.join("; "), workspace::today());
+    let path = workspace::root().join(PAGE);
+    let old = fs_err::read_to_string(&path).unwrap_or_else(|_| FIRST_LINES.to_owned());
+    fs_err::write(&path, page::append_row(&old, soak.name, &format!("{}\n\n{TABLE}", soak.what), &row))?;
+    say(&format!("{PAGE}: {row}"));
+    Ok(())
+}
+
+/// What was read off the output of the tests.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    figures: Vec<String>,
+    passed: usize,
+}
+
+impl Seen {
+    fn line(&mut self, line: &str) {
+        // The harness may have begun a line of its own.
+        if let Some((_, figure)) = line.split_once(FIGURE) {
+            self.figures.push(figure.trim().replace('|', "/"));
+        }
+        let passed = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(" passed"));
+        let passed = passed.and_then(|(before, _)| before.rsplit(' ').next()?.parse::<usize>().ok());
+        self.passed += passed.unwrap_or_default();
+    }
+}
+
+fn watch(soak: &Soak) -> Result<Seen> {
+    let mut arguments = vec!["test"];
+    arguments.extend(soak.tests);
+    arguments.extend(["--", "--nocapture"]);
+    let mut tests = cargo(&arguments);
+    tests.env("MUSTER_TEST_SCALE", "full").stdout(Stdio::piped());
+    let mut child = tests.spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("stdout was piped")?;
+    let mut seen = Seen::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("cannot read what the tests print")?;
+        say(&line);
+        seen.line(&line);
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    ensure!(status.success(), "the tests failed, so nothing is written down");
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_and_results_are_read() {
+        let mut seen = Seen::default();
+        for line in [
+            "running 2 tests",
+            "test kill_up ... figure: killed_while_running 46/50",
+            "figure: steps a|b",
+            "test result: ok. 2 passed; 0 failed; 0 ignored",
+            "test result: ok. 1 passed; 0 failed; 0 ignored",
+        ] {
+            seen.line(line);
+        }
+        let figures = ["killed_while_running 46/50", "steps a/b"].map(str::to_owned).to_vec();
+        assert_eq!(seen, Seen { figures, passed: 3 });
+    }
+}
