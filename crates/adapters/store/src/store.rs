@@ -103,11 +103,9 @@ impl Drop for Shared {
     /// Waits until all that was queued is on disk, so that whoever opens the file next finds it settled.
     fn drop(&mut self) {
         self.requests = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            // A panic there was printed when it happened; every caller saw `Closed`.
-            drop(self.requests.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was printed when it happened, and every caller saw `Closed`.
+            drop(thread.join());
         }
     }
 }
