@@ -1,2 +1,89 @@
-//! The muster binary.
-fn main() {}
+//! `muster`: turns a short cluster file into running, joined, verified nodes, and keeps them useful.
+
+mod cli;
+mod commands;
+mod confirm;
+mod context;
+mod error;
+mod exit;
+mod interrupt;
+mod no_agents;
+mod output;
+mod paths;
+mod registry;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::ExitStatus;
+use crate::output::{Format, Printer};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for; everything else is a mistake in the command line.
+            let status = if error.use_stderr() { ExitStatus::USAGE } else { ExitStatus::DONE };
+            error.print().ok();
+            return status.into();
+        }
+    };
+    // These two must run before there is a second thread.
+    match cli.command {
+        Command::Shepherd(args) => commands::shepherd::run(&args).into(),
+        Command::NodeInit { .. } => ExitCode::from(commands::node_init::run()),
+        command => run(&cli.global, command).into(),
+    }
+}
+
+fn run(global: &cli::Global, command: Command) -> ExitStatus {
+    let format = match (global.json, global.jsonl) {
+        (true, _) => Format::Json,
+        (_, true) => Format::JsonLines,
+        _ => Format::Text,
+    };
+    let printer = Printer::new(format);
+    start_log(global.verbose);
+    // One provider of cryptography for the whole program; a second call would find it there.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let result = Context::new(printer.clone(), global.cluster.clone()).and_then(|context| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let result = runtime.block_on(dispatch(command, &context));
+        // A thread that waits for the terminal's next key cannot be ended otherwise.
+        runtime.shutdown_background();
+        result
+    });
+    result.unwrap_or_else(|failure| {
+        printer.failure(&failure);
+        failure.status()
+    })
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::Up(args) => Box::pin(commands::up::run(args, context)).await,
+        Command::Plan(args) => commands::plan::run(args, context).await,
+        Command::Validate(args) => commands::validate::run(&args, context),
+        Command::Render(args) => commands::render::run(args, context).await,
+        Command::Status(args) => commands::status::run(args, context).await,
+        Command::Ls(args) => commands::ls::run(args, context).await,
+        Command::Logs(args) => commands::logs::run(args, context).await,
+        Command::Exec(args) => Box::pin(commands::exec::run(args, context)).await,
+        Command::Shell(args) => Box::pin(commands::shell::run(args, context)).await,
+        Command::Down(args) => Box::pin(commands::down::run(args, context)).await,
+        Command::Explain(args) => commands::explain::run(&args, context),
+        Command::GenerateReference => Ok(commands::reference::run(context)),
+        Command::Shepherd(_) | Command::NodeInit { .. } => unreachable!("taken care of before there is a runtime"),
+    }
+}
+
+/// Our own log is for finding faults; what users should know is printed.
+fn start_log(verbose: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MUSTER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if verbose { "muster=debug,info" } else { "off" }));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -7,3 +7,4 @@ pub mod process;
 pub mod pty;
 pub mod session;
 pub mod spawn;
+pub mod terminal;

@@ -17,6 +17,10 @@ pub struct ClusterRecord {
     pub revision: Revision,
     /// The provider that its machines are from.
     pub provider: String,
+    /// The provider's block of the cluster file as YAML (`muster_doc::emit`): what opens the provider again without the
+    /// file. The engine writes it at every `up`.
+    #[serde(default)]
+    pub settings: Option<String>,
     /// The value of the ownership tag: unique for this life of the cluster.
     pub owner_tag: String,
     /// Where the file was, for messages and for commands that need it again.

@@ -80,7 +80,8 @@ impl Launcher {
         let (start_read, start_write) = pipe()?;
         let (report, report_write) = pipe()?;
         let files = [start_read.as_fd(), console.as_fd(), console.as_fd(), report_write.as_fd()];
-        let arguments = ["node-init".as_ref()];
+        // The folder is for people who read the list of processes.
+        let arguments = ["node-init".as_ref(), folder.0.as_os_str()];
         let command = NamespaceCommand { program: &self.program, arguments: &arguments, files: &files };
         let child = command.spawn().map_err(system("start a process in new namespaces"))?;
         // The process waits for its start line, and ends without it; from here on every error must end it.

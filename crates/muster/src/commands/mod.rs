@@ -1,0 +1,16 @@
+//! One file a command: its arguments, and what it does.
+
+pub(crate) mod down;
+pub(crate) mod exec;
+pub(crate) mod explain;
+pub(crate) mod logs;
+pub(crate) mod ls;
+pub(crate) mod node_init;
+pub(crate) mod plan;
+pub(crate) mod reference;
+pub(crate) mod render;
+pub(crate) mod shell;
+pub(crate) mod shepherd;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod validate;

@@ -1,0 +1,125 @@
+//! `muster render`: exactly what a node would be given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use muster_engine::compile::{Compiled, Member, Members, RenderFault};
+use muster_types::NodeName;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::ExitStatus;
+
+/// Print what a node would be given, as it would be given
+///
+/// Addresses are those of the running cluster, where there is one; others can be given.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  muster render cluster.yaml --node web-1 --any-address 203.0.113.7,10.0.0.7\n  \
+                        muster render --address web-1=10.0.0.1 --address web-2=10.0.0.2")]
+pub(crate) struct Args {
+    /// The cluster file; cluster.yaml of this folder without it
+    file: Option<PathBuf>,
+    /// Only this node
+    #[arg(long, value_name = "NODE")]
+    node: Option<NodeName>,
+    /// The address of a node, or several with commas: the first is the one that others use
+    #[arg(long = "address", value_name = "NODE=IP[,IP…]", value_parser = parse_address)]
+    addresses: Vec<(NodeName, Vec<IpAddr>)>,
+    /// The same two addresses for every node
+    #[arg(long, value_name = "PUBLIC,PRIVATE", value_parser = parse_pair)]
+    any_address: Option<Addresses>,
+    /// Render for this provider
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+}
+
+/// One argument of the command line with several addresses in it.
+#[derive(Debug, Clone)]
+struct Addresses(Vec<IpAddr>);
+
+fn parse_addresses(text: &str) -> Result<Vec<IpAddr>, String> {
+    text.split(',').map(|part| part.trim().parse().map_err(|_| format!("`{part}` is not an IP address"))).collect()
+}
+
+fn parse_pair(text: &str) -> Result<Addresses, String> {
+    let addresses = parse_addresses(text)?;
+    if addresses.len() != 2 {
+        return Err("two addresses are expected: PUBLIC,PRIVATE".to_owned());
+    }
+    Ok(Addresses(addresses))
+}
+
+fn parse_address(text: &str) -> Result<(NodeName, Vec<IpAddr>), String> {
+    let (name, addresses) = text.split_once('=').ok_or("NODE=IP is expected, as in web-1=10.0.0.1")?;
+    Ok((name.parse().map_err(|error| format!("{error}"))?, parse_addresses(addresses)?))
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
+    let compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    let members = members(&args, &compiled, context).await?;
+    let names: Vec<NodeName> = match &args.node {
+        Some(node) if members.0.contains_key(node) => vec![node.clone()],
+        Some(node) => {
+            let names: Vec<&str> = members.0.keys().map(NodeName::as_str).collect();
+            let hint = format!("nodes of the file: {}", names.join(", "));
+            return Err(Failure::usage(format!("the file describes no node `{node}`"), hint));
+        }
+        None => compiled.desired(&BTreeMap::new()).into_iter().map(|node| node.name).collect(),
+    };
+    let mut documents = Vec::new();
+    for name in &names {
+        let rendered = compiled.render(name, &members).map_err(|fault| failure(fault, name, &compiled))?;
+        documents.push((name, rendered));
+    }
+    if !context.printer.is_text() {
+        let nodes: Vec<_> = documents
+            .iter()
+            .map(|(name, rendered)| serde_json::json!({"name": name, "hash": rendered.hash, "document": rendered.document}))
+            .collect();
+        context.printer.json(&serde_json::json!({ "version": 1, "nodes": nodes }))?;
+        return Ok(ExitStatus::DONE);
+    }
+    for (name, rendered) in &documents {
+        if documents.len() > 1 {
+            context.printer.line(&format!("--- # {name}"));
+        }
+        context.printer.data(&rendered.document);
+    }
+    Ok(ExitStatus::DONE)
+}
+
+/// The nodes of the file with their addresses: given ones first, then those of the running cluster.
+async fn members(args: &Args, compiled: &Compiled, context: &Context) -> Result<Members, Failure> {
+    let mut known: BTreeMap<NodeName, Vec<IpAddr>> = BTreeMap::new();
+    if context.paths.database().exists() {
+        for record in context.store()?.nodes(&compiled.spec.name.value).await? {
+            known.insert(record.name, record.addresses);
+        }
+    }
+    let mut members = BTreeMap::new();
+    for node in compiled.desired(&BTreeMap::new()) {
+        let given = args.addresses.iter().find(|(name, _)| *name == node.name).map(|(_, addresses)| addresses.clone());
+        let any = args.any_address.as_ref().map(|any| any.0.clone());
+        let addresses = given.or(any).or_else(|| known.remove(&node.name)).unwrap_or_default();
+        members.insert(node.name, Member { group: node.group, addresses });
+    }
+    if let Some((name, _)) = args.addresses.iter().find(|(name, _)| !members.contains_key(name)) {
+        return Err(Failure::usage(format!("the file describes no node `{name}`"), "look at the names of `--address`"));
+    }
+    Ok(Members(members))
+}
+
+fn failure(fault: RenderFault, node: &NodeName, compiled: &Compiled) -> Failure {
+    match fault {
+        RenderFault::Bad(diagnostics) => Failure::Rejected { sources: compiled.sources.clone(), diagnostics },
+        RenderFault::Waiting(names) => {
+            let names: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = names.into_iter().collect();
+            Failure::usage(
+                format!("the configuration of {node} needs the address of {}", names.join(", ")),
+                format!("give it: `--address {}=10.0.0.1`, or all of them: `--any-address PUBLIC,PRIVATE`", names[0]),
+            )
+        }
+    }
+}
