@@ -258,7 +258,8 @@ impl Removal<'_> {
             Err(Stop::Node(fault)) => {
                 let source = muster_provider::ProviderError::permanent("release", fault.reason).hint(fault.hint);
                 let provider = config.provider_name.clone();
-                return Err(EngineError::Provider { provider, operation: "release what the machines shared", source });
+                let (operation, source) = ("release what the machines shared", Box::new(source));
+                return Err(EngineError::Provider { provider, operation, source });
             }
         }
         let listed = named(&list(config, &self.owner_tag, None).await?);

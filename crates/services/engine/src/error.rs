@@ -11,14 +11,14 @@ pub enum EngineError {
     Store {
         operation: &'static str,
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     #[error("provider {provider} cannot {operation}")]
     Provider {
         provider: String,
         operation: &'static str,
         #[source]
-        source: ProviderError,
+        source: Box<ProviderError>,
     },
     #[error("cluster {} is being changed by process {} on {} ({}) since {}", lease.cluster, lease.holder.pid, lease.holder.host, lease.holder.command, lease.acquired_at)]
     Locked { lease: Box<Lease> },
@@ -44,17 +44,17 @@ pub enum EngineError {
     Token {
         node: NodeName,
         #[source]
-        source: muster_pki::PkiError,
+        source: Box<muster_pki::PkiError>,
     },
     #[error("the cluster's own credentials cannot be used")]
     Identity {
         #[source]
-        source: muster_pki::PkiError,
+        source: Box<muster_pki::PkiError>,
     },
     #[error("the cluster's own credentials make no connections")]
     Credentials {
         #[source]
-        source: muster_transport::TransportError,
+        source: Box<muster_transport::TransportError>,
     },
 }
 
@@ -62,7 +62,7 @@ impl EngineError {
     /// What the user can do.
     pub fn hint(&self) -> String {
         match self {
-            Self::Store { source: StoreError::Newer { .. }, .. } => {
+            Self::Store { source, .. } if matches!(**source, StoreError::Newer { .. }) => {
                 "use the version of muster that wrote the state, or a newer one".to_owned()
             }
             Self::Store { .. } => {
@@ -106,7 +106,7 @@ impl EngineError {
             StoreError::Fenced { cluster, held } => {
                 Self::LeaseLost { cluster, reason: format!("generation {held} is no longer the newest") }
             }
-            source => Self::Store { operation, source },
+            source => Self::Store { operation, source: Box::new(source) },
         }
     }
 }

@@ -58,9 +58,8 @@ impl NodeRun<'_> {
                     ask = Ask::Renew;
                     continue;
                 }
-                (Ask::Renew, error) if !error.is_temporary() => return Err(unwelcome(error).into()),
+                (Ask::Status | Ask::Renew, error) if !error.is_temporary() => return Err(unwelcome(error).into()),
                 (Ask::Renew, _) => ask = Ask::Status,
-                (Ask::Status, error) if !error.is_temporary() => return Err(unwelcome(error).into()),
                 // Whatever went wrong with the enrolment, the agent's status tells how it ended.
                 (Ask::Enrol, error) => {
                     ask = Ask::Status;

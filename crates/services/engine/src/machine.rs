@@ -46,8 +46,9 @@ impl NodeRun<'_> {
         }
         if self.record.enrol_token.is_none() {
             let token = muster_pki::new_token();
-            self.record.enrol_token =
-                Some(token.map_err(|source| EngineError::Token { node: self.name().clone(), source })?);
+            self.record.enrol_token = Some(
+                token.map_err(|source| EngineError::Token { node: self.name().clone(), source: Box::new(source) })?,
+            );
         }
         if let Some(desired) = self.desired {
             self.record.machine_hash.clone_from(&desired.machine_hash);
@@ -73,7 +74,7 @@ impl NodeRun<'_> {
         let (saved, begun) = tokio::join!(store.put_node(&self.record, generation), store.begin(&intent, generation));
         self.record.revision = saved.map_err(EngineError::store("record a node"))?;
         begun.map_err(EngineError::store("write an intent down"))?;
-        self.intent = Some((intent.id.clone(), IntentAction::Create));
+        self.intent = Some(intent.clone());
         self.tell_intent(&intent).await;
         Ok(intent)
     }
@@ -125,7 +126,7 @@ impl NodeRun<'_> {
         let _slot = self.run.provider_slots.acquire().await;
         let machine = self.machine_id()?;
         let intent = self.begin(IntentAction::Start, Some(machine.clone())).await?;
-        self.intent = Some((intent.clone(), IntentAction::Start));
+        self.intent = Some(intent.clone());
         self.enter(Phase::Booting, "").await;
         let provider = &self.run.config.provider;
         let is_paused = self.machine.as_ref().is_some_and(|machine| machine.state == MachineState::Paused);
@@ -135,7 +136,7 @@ impl NodeRun<'_> {
         }
         let booted = self.wait_running(&machine).await?;
         self.intent = None;
-        self.finish(&intent, IntentAction::Start).await?;
+        self.finish(&intent).await?;
         self.run_on(booted).await
     }
 
@@ -143,14 +144,13 @@ impl NodeRun<'_> {
     pub(crate) async fn take_up(&mut self) -> Result<(), Stop> {
         let machine = self.machine_id()?;
         let intent = self.begin(IntentAction::Configure, Some(machine.clone())).await?;
-        self.intent = Some((intent, IntentAction::Configure));
+        self.intent = Some(intent);
         let running = self.machine.clone().filter(|found| found.state == MachineState::Running);
-        let machine = match running {
-            Some(running) => running,
-            None => {
-                self.enter(Phase::Booting, "").await;
-                self.wait_running(&machine).await?
-            }
+        let machine = if let Some(running) = running {
+            running
+        } else {
+            self.enter(Phase::Booting, "").await;
+            self.wait_running(&machine).await?
         };
         self.run_on(machine).await
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use muster_api::EventBody;
 use muster_plan::{Action, Verb};
 use muster_provider::Machine;
-use muster_store::{Intent, IntentAction, IntentId, NodeRecord};
+use muster_store::{Intent, IntentAction, NodeRecord};
 use muster_types::{ClientToken, MachineId, NodeName, Phase, Timestamp};
 
 use crate::compile::DesiredNode;
@@ -43,7 +43,7 @@ pub(crate) struct NodeRun<'a> {
     /// Intents of earlier runs that nobody finished.
     pub(crate) open: Vec<Intent>,
     /// The intent that the node's last write finishes.
-    pub(crate) intent: Option<(IntentId, IntentAction)>,
+    pub(crate) intent: Option<Intent>,
     pub(crate) machine: Option<Machine>,
     /// Made in this run: it is enrolled without asking first.
     pub(crate) fresh: bool,
@@ -160,6 +160,8 @@ impl<'a> NodeRun<'a> {
     /// One try, from wherever the node is to all its checks passed.
     async fn attempt(&mut self, verb: Verb) -> Result<(), Stop> {
         self.adopt(verb);
+        // What the last try began is open like what an earlier run began.
+        self.open.extend(self.intent.take());
         self.settle(verb).await?;
         match verb {
             Verb::Replace => {
@@ -204,7 +206,7 @@ impl<'a> NodeRun<'a> {
                 self.open.push(intent);
                 continue;
             }
-            self.finish(&intent.id, intent.action).await?;
+            self.finish(&intent).await?;
         }
         Ok(())
     }
@@ -266,7 +268,7 @@ impl<'a> NodeRun<'a> {
         reason.clone_into(&mut self.record.reason);
         self.record.since = Timestamp::now();
         match self.intent.take() {
-            Some((intent, action)) => self.finish(&intent, action).await,
+            Some(intent) => self.finish(&intent).await,
             None => self.save().await,
         }
     }
@@ -282,10 +284,10 @@ impl<'a> NodeRun<'a> {
         &mut self,
         action: IntentAction,
         machine: Option<MachineId>,
-    ) -> Result<IntentId, EngineError> {
+    ) -> Result<Intent, EngineError> {
         let open = self.open.iter().position(|intent| intent.action == action && intent.machine == machine);
         if let Some(open) = open {
-            return Ok(self.open.swap_remove(open).id);
+            return Ok(self.open.swap_remove(open));
         }
         let intent = Intent {
             id: new_token(),
@@ -298,7 +300,7 @@ impl<'a> NodeRun<'a> {
         let written = self.run.config.store.begin(&intent, self.run.generation()).await;
         written.map_err(EngineError::store("write an intent down"))?;
         self.tell_intent(&intent).await;
-        Ok(intent.id)
+        Ok(intent)
     }
 
     pub(crate) async fn tell_intent(&self, intent: &Intent) {
@@ -311,11 +313,11 @@ impl<'a> NodeRun<'a> {
     }
 
     /// Marks an intent as done, with the node as it is now.
-    pub(crate) async fn finish(&mut self, id: &IntentId, action: IntentAction) -> Result<(), EngineError> {
-        let written =
-            self.run.config.store.finish(&self.record.cluster, id, Some(&self.record), self.run.generation()).await;
+    pub(crate) async fn finish(&mut self, intent: &Intent) -> Result<(), EngineError> {
+        let (store, generation) = (&self.run.config.store, self.run.generation());
+        let written = store.finish(&intent.cluster, &intent.id, Some(&self.record), generation).await;
         self.record.revision = written.map_err(EngineError::store("record what was done"))?;
-        self.tell_recorded(action).await;
+        self.tell_recorded(intent.action).await;
         Ok(())
     }
 

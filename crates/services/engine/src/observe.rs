@@ -109,7 +109,7 @@ pub(crate) async fn list(
     let machines = listed.map_err(|source| EngineError::Provider {
         provider: config.provider_name.clone(),
         operation: "list the cluster's machines",
-        source,
+        source: Box::new(source),
     })?;
     Ok(machines.into_iter().map(|machine| (machine.id.clone(), machine)).collect())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_provider::Machine;
 use muster_stdx::Backoff;
-use muster_store::{Intent, IntentAction, IntentId};
+use muster_store::{Intent, IntentAction};
 use muster_types::{MachineId, Phase};
 
 use crate::EngineError;
@@ -14,7 +14,7 @@ use crate::observe::list;
 
 impl NodeRun<'_> {
     /// Removes a machine and returns the intent, which stays open until its result is recorded.
-    pub(crate) async fn remove_machine(&mut self, machine: &MachineId) -> Result<IntentId, Stop> {
+    pub(crate) async fn remove_machine(&mut self, machine: &MachineId) -> Result<Intent, Stop> {
         let _slot = self.run.provider_slots.acquire().await;
         let intent = self.begin(IntentAction::Remove, Some(machine.clone())).await?;
         let limits = &self.run.config.limits;
@@ -40,18 +40,19 @@ impl NodeRun<'_> {
     }
 
     /// A second machine of a node is gone; the node's own record stays as it is.
-    pub(crate) async fn finish_extra(&mut self, intent: &IntentId) -> Result<(), EngineError> {
+    pub(crate) async fn finish_extra(&mut self, intent: &Intent) -> Result<(), EngineError> {
         if self.record.revision > 0 {
-            return self.finish(intent, IntentAction::Remove).await;
+            return self.finish(intent).await;
         }
         self.finish_without_record(intent).await
     }
 
-    async fn finish_without_record(&mut self, intent: &IntentId) -> Result<(), EngineError> {
-        let finished = self.run.config.store.finish(&self.record.cluster, intent, None, self.run.generation()).await;
+    async fn finish_without_record(&mut self, intent: &Intent) -> Result<(), EngineError> {
+        let (store, generation) = (&self.run.config.store, self.run.generation());
+        let finished = store.finish(&intent.cluster, &intent.id, None, generation).await;
         finished.map_err(EngineError::store("record what was done"))?;
         self.record.revision = 0;
-        self.tell_recorded(IntentAction::Remove).await;
+        self.tell_recorded(intent.action).await;
         Ok(())
     }
 
@@ -66,7 +67,7 @@ impl NodeRun<'_> {
         if let Some(machine) = machine {
             intents.push(self.remove_machine(&machine).await?);
         }
-        intents.extend(std::mem::take(&mut self.open).into_iter().map(|intent| intent.id));
+        intents.append(&mut self.open);
         if intents.is_empty() {
             let gone = self.run.config.store.remove_node(&self.record.cluster, self.name(), self.run.generation());
             gone.await.map_err(EngineError::store("forget a node"))?;
@@ -102,15 +103,12 @@ impl NodeRun<'_> {
             self.begin_new_life();
             return Ok(());
         };
-        if let Some((intent, action)) = self.intent.take() {
-            self.finish(&intent, action).await?;
-        }
         self.enter(Phase::Removing, "").await;
         let intent = self.remove_machine(&machine).await?;
         self.machine = None;
         self.begin_new_life();
         self.record.phase = Phase::Planned;
-        self.finish(&intent, IntentAction::Remove).await?;
+        self.finish(&intent).await?;
         Ok(())
     }
 }

@@ -8,12 +8,12 @@ use muster_stdx::Backoff;
 use muster_types::Generation;
 use tokio::sync::Semaphore;
 
+use crate::EngineConfig;
 use crate::blueprint::Blueprint;
 use crate::board::Board;
 use crate::events::Emitter;
 use crate::fault::{Fault, Stop};
 use crate::lease::Hold;
-use crate::{EngineConfig, EngineError};
 
 pub(crate) struct Run<'a> {
     pub(crate) config: &'a EngineConfig,
@@ -60,7 +60,7 @@ where
     let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
     let mut uncertain = false;
     for attempt in 1..=limits.provider_tries_max {
-        hold.check().map_err(EngineError::from)?;
+        hold.check()?;
         let error = match tokio::time::timeout(limit, call()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,

@@ -90,9 +90,8 @@ fn not_running(machine: &Machine) -> View {
     let detail = machine.detail.clone().unwrap_or_default();
     match machine.state {
         MachineState::Creating | MachineState::Running => View::new(Phase::Booting, detail),
-        MachineState::Stopped => View::new(Phase::Stopped, detail),
         MachineState::Paused if detail.is_empty() => View::new(Phase::Stopped, "its machine is paused"),
-        MachineState::Paused => View::new(Phase::Stopped, detail),
+        MachineState::Stopped | MachineState::Paused => View::new(Phase::Stopped, detail),
         MachineState::Failed if detail.is_empty() => View::new(Phase::Failed, "its machine has failed"),
         MachineState::Failed => View::new(Phase::Failed, detail),
         MachineState::Removing => View::new(Phase::Removing, detail),

@@ -24,14 +24,14 @@ pub struct TransportLinks {
 
 impl TransportLinks {
     pub fn new(authority: Arc<Authority>, dialer: Arc<dyn Dialer>) -> Result<Self, EngineError> {
-        let identity = authority.operator().map_err(|source| EngineError::Identity { source })?;
+        let identity = authority.operator().map_err(|source| EngineError::Identity { source: Box::new(source) })?;
         let credentials = Credentials {
             ca_pem: authority.ca_pem().to_owned(),
             certificate_pem: identity.certificate_pem,
             key_pem: identity.key_pem,
         };
         let clients = AgentClients::new(&credentials, Arc::clone(&dialer));
-        let clients = clients.map_err(|source| EngineError::Credentials { source })?;
+        let clients = clients.map_err(|source| EngineError::Credentials { source: Box::new(source) })?;
         Ok(Self { clients, authority, dialer })
     }
 

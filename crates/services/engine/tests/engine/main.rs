@@ -1,0 +1,13 @@
+//! The engine against clouds, agents and stores that fail in every way they can.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests do")]
+
+mod cost;
+mod crash;
+mod failures;
+mod lease;
+mod order;
+mod removal;
+mod status;
+mod support;
+mod up;

@@ -1,0 +1,145 @@
+//! Cluster files without the files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use muster_api::{Check, CheckKind};
+use muster_engine::Blueprint;
+use muster_engine::compile::{DesiredNode, Members, RenderFault, Rendered};
+use muster_provider::{Size, Tags};
+use muster_spec::OnFailure;
+use muster_types::{ClusterName, GroupName, NodeName};
+use sha2::{Digest as _, Sha256};
+
+/// Whose addresses the nodes of a group are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wants {
+    Nothing,
+    Everybody,
+    Group(&'static str),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct TestGroup {
+    pub(crate) name: &'static str,
+    pub(crate) count: u32,
+    pub(crate) needs: Vec<&'static str>,
+    pub(crate) wants: Wants,
+    pub(crate) machine: &'static str,
+    /// A file on each node.
+    pub(crate) motd: &'static str,
+    /// A command on each node.
+    pub(crate) command: &'static str,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) timeout: Duration,
+    pub(crate) checks: Vec<Check>,
+}
+
+impl TestGroup {
+    pub(crate) fn new(name: &'static str, count: u32) -> Self {
+        Self {
+            name,
+            count,
+            needs: Vec::new(),
+            wants: Wants::Nothing,
+            machine: "small",
+            motd: "hello",
+            command: "true",
+            on_failure: OnFailure::Keep,
+            timeout: Duration::from_secs(30),
+            checks: vec![Check { kind: CheckKind::Port { port: 80 }, timeout_ms: 5000 }],
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct TestBlueprint {
+    pub(crate) cluster: ClusterName,
+    pub(crate) groups: Vec<TestGroup>,
+}
+
+impl TestBlueprint {
+    pub(crate) fn new(groups: Vec<TestGroup>) -> Self {
+        Self { cluster: ClusterName::new("demo").unwrap(), groups }
+    }
+
+    pub(crate) fn with(&self, change: impl FnOnce(&mut Vec<TestGroup>)) -> Self {
+        let mut changed = self.clone();
+        change(&mut changed.groups);
+        changed
+    }
+
+    fn group(&self, node: &NodeName) -> &TestGroup {
+        let group = node.as_str().rsplit_once('-').unwrap().0;
+        self.groups.iter().find(|known| known.name == group).unwrap()
+    }
+}
+
+impl Blueprint for TestBlueprint {
+    fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    fn file(&self) -> &'static str {
+        "cluster.yaml"
+    }
+
+    fn settings(&self, _provider: &str) -> Option<String> {
+        None
+    }
+
+    fn desired(&self, _existing: &BTreeMap<GroupName, BTreeSet<NodeName>>) -> Vec<DesiredNode> {
+        let nodes = self.groups.iter().flat_map(|group| {
+            let name = GroupName::new(group.name).unwrap();
+            (1..=group.count).map(move |index| DesiredNode {
+                name: NodeName::of(&name, index).unwrap(),
+                group: name.clone(),
+                needs: group.needs.iter().map(|need| GroupName::new(*need).unwrap()).collect(),
+                provider: "fake".to_owned(),
+                image: None,
+                size: Size::default(),
+                settings: None,
+                tags: Tags::from([("colour".to_owned(), "green".to_owned())]),
+                machine_hash: group.machine.to_owned(),
+                on_failure: group.on_failure,
+                timeout: group.timeout,
+            })
+        });
+        nodes.collect()
+    }
+
+    fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault> {
+        let group = self.group(node);
+        let mut waiting = BTreeSet::new();
+        let mut told = String::new();
+        for (name, member) in &members.0 {
+            let wanted = match &group.wants {
+                Wants::Nothing => false,
+                Wants::Everybody => true,
+                Wants::Group(wanted) => member.group.as_str() == *wanted,
+            };
+            match member.addresses.first() {
+                _ if !wanted => {}
+                Some(address) => write!(told, " {name}={address}").unwrap(),
+                None => drop(waiting.insert(name.clone())),
+            }
+        }
+        if !waiting.is_empty() {
+            return Err(RenderFault::Waiting(waiting));
+        }
+        let (motd, command) = (group.motd, group.command);
+        let document = format!(
+            "#cloud-config\nwrite_files:\n- path: /etc/motd\n  content: \"{motd} {node}:{told}\"\nruncmd:\n- {command}\n"
+        );
+        let mut hash = String::new();
+        for byte in Sha256::digest(&document) {
+            write!(hash, "{byte:02x}").unwrap();
+        }
+        Ok(Rendered { document, hash, checks: group.checks.clone() })
+    }
+}
+
+pub(crate) fn name(node: &str) -> NodeName {
+    NodeName::new(node).unwrap()
+}
