@@ -1,0 +1,8 @@
+//! From cluster files to what nodes are given, and what is said about files that are wrong.
+
+mod compile {
+    mod bad;
+    mod common;
+    mod good;
+    mod speed;
+}
