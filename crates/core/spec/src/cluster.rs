@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_doc::read::{Field, Findings, MapReader};
 use muster_doc::{Diagnostic, Node, Spanned, Tree, codes};
-use muster_types::GroupName;
+use muster_types::{ClusterName, GroupName};
 
 use crate::model::ClusterSpec;
 use crate::{group, names, needs, values};
@@ -16,8 +16,11 @@ pub struct Context<'a> {
     pub providers: &'a [&'a str],
 }
 
-/// Reads a cluster file. All mistakes at once; the model is there if the cluster's name could be read, and lacks what
-/// could not be.
+/// Stands for a name that could not be read, so that the rest of the file is looked at; it comes with an error.
+const STAND_IN: &str = "unnamed";
+
+/// Reads a cluster file. All mistakes at once; the model is there if the file is a mapping, and lacks what could not be
+/// read.
 pub fn read(tree: &Tree, context: &Context<'_>) -> (Option<ClusterSpec>, Vec<Diagnostic>) {
     let mut out = Findings { templates: true, ..Findings::default() };
     let spec = cluster(tree, context, &mut out);
@@ -39,6 +42,10 @@ fn cluster(tree: &Tree, context: &Context<'_>, out: &mut Findings) -> Option<Clu
     let groups = groups(&mut map, context, out);
     map.finish(out);
     needs::check(&groups, out);
+    let name = name.or_else(|| {
+        let stand_in = ClusterName::new(STAND_IN).ok()?;
+        Some(Spanned { value: stand_in, span: tree.span })
+    });
     Some(ClusterSpec { name: name?, providers, vars, blocks, groups })
 }
 

@@ -158,7 +158,8 @@ fn memory(field: &Field<'_>, out: &mut Findings) -> Option<ByteSize> {
     if size >= MEMORY_MIN {
         return Some(size);
     }
-    let message = format!("{size} of memory are too little for a node");
+    let unit = if size.0 < 1024 { " bytes" } else { "" };
+    let message = format!("{size}{unit} of memory are too little for a node");
     let hint = format!("write at least {MEMORY_MIN}; a number without a unit is bytes");
     out.push(Diagnostic::error(codes::READ_SIZE, message, hint).at(field.tree.span, "too little"));
     None

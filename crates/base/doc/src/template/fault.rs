@@ -33,11 +33,18 @@ pub(super) fn diagnostic(error: &Error, leaf: &Tree, sources: &SourceMap, contex
                 format!("a function got the wrong number of arguments: {detail}"),
                 "look at how the function is called".to_owned(),
             ),
-            None => (
-                codes::TEMPLATE_FAILED,
-                format!("the template cannot be rendered: {detail}"),
-                "look at what the expression works on; `default` and `if` help where a value may be missing".to_owned(),
-            ),
+            // Functions end their messages with what to do.
+            None => match detail.split_once("; ") {
+                Some((detail, hint)) if error.kind() == ErrorKind::InvalidOperation => {
+                    (codes::TEMPLATE_FAILED, detail.to_owned(), hint.to_owned())
+                }
+                _ => (
+                    codes::TEMPLATE_FAILED,
+                    format!("the template cannot be rendered: {detail}"),
+                    "look at what the expression works on; `default` and `if` help where a value may be missing"
+                        .to_owned(),
+                ),
+            },
         },
     };
     let (span, label) = place(error, leaf, sources);
@@ -64,6 +71,9 @@ fn undefined(detail: &str) -> Option<&str> {
 /// Walks the path as far as it leads and suggests what is there.
 fn hint_for(path: &str, context: Option<&Value>) -> String {
     const SETS: &str = "set it under `vars:`, or write `| default(\"…\")` behind it";
+    if path.contains('[') {
+        return "the list or mapping does not have it; its `length` says how long a list is".to_owned();
+    }
     let Some(context) = context else { return SETS.to_owned() };
     let mut value = context.clone();
     let mut known = String::new();

@@ -140,7 +140,7 @@ impl<'t> Composer<'t> {
         }
         let found = Diagnostic::error(
             codes::YAML_TOO_LARGE,
-            format!("the document expands to more than {NODES_MAX} values or {EXPANDED_BYTES_MAX} bytes"),
+            format!("the document expands to more than {NODES_MAX} values or {} MiB", EXPANDED_BYTES_MAX >> 20),
             "aliases that hold aliases grow very fast; write fewer of them",
         );
         self.note(found.at(span, "the limit is passed here"));
@@ -223,7 +223,9 @@ impl<'t> Composer<'t> {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
                 end = closing(end, span);
-                return Ok(Tree { node: Node::Map(map.finish()), span: Span { end, ..start } });
+                let span = Span { end, ..start };
+                let node = if map.template { self.as_written(span) } else { Node::Map(map.finish()) };
+                return Ok(Tree { node, span });
             }
             let merges = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
             let key = self.key(event, span)?;
@@ -233,7 +235,7 @@ impl<'t> Composer<'t> {
             match key {
                 Some(key) if merges => self.merge(&mut map, &key, value),
                 Some(key) => self.insert(&mut map, key, value),
-                None => {}
+                None => map.template |= self.text[start.start..].starts_with("{{"),
             }
         }
     }
@@ -262,6 +264,12 @@ impl<'t> Composer<'t> {
         };
         self.note(found);
         Ok(None)
+    }
+
+    /// A template that lacks its quotes, as the text that was meant; that it lacks them was noted.
+    fn as_written(&self, span: Span) -> Node {
+        let text = self.text.get(span.start..span.end).unwrap_or_default().to_owned();
+        Node::Scalar(Scalar { text, style: Style::Quoted })
     }
 
     fn line_end(&self, at: usize) -> usize {
@@ -322,6 +330,8 @@ enum Part {
 struct Mapping {
     parts: Vec<Part>,
     seen: HashMap<String, Span>,
+    /// It is a template without quotes.
+    template: bool,
 }
 
 impl Mapping {

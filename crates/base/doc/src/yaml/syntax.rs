@@ -35,7 +35,34 @@ pub(super) fn diagnostic(error: &ScanError, text: &str, source: SourceId) -> Dia
     }
     let (message, hint) = words(error.kind());
     let message = if message.is_empty() { error.kind().to_string() } else { message.to_owned() };
-    Diagnostic::error(codes::YAML_SYNTAX, message, hint).at(span, "here")
+    let found = Diagnostic::error(codes::YAML_SYNTAX, message, hint).at(span, "here");
+    match opening(error.kind(), &text[..start]) {
+        Some(open) => found.related(Span { source, start: open, end: open + 1 }, "opened here"),
+        None => found,
+    }
+}
+
+/// Where the quote or bracket was opened that is not closed, as far as can be told.
+fn opening(kind: &ErrorKind, before: &str) -> Option<usize> {
+    match kind {
+        ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => before.rfind(['"', '\'']),
+        ErrorKind::InvalidColonPlacement
+        | ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::ExpectedFlowMappingSeparator
+        | ErrorKind::ExpectedFlowSequenceSeparator
+        | ErrorKind::InvalidFlowScalarIndent => {
+            let mut open = Vec::new();
+            for (at, c) in before.char_indices() {
+                match c {
+                    '[' | '{' => open.push(at),
+                    ']' | '}' => drop(open.pop()),
+                    _ => {}
+                }
+            }
+            open.pop()
+        }
+        _ => None,
+    }
 }
 
 fn is_tab(kind: &ErrorKind) -> bool {

@@ -30,19 +30,17 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
     let mut groups = BTreeMap::new();
     for group in &spec.groups {
         diagnostics.extend(unsupported(group));
-        let choice = choose(&spec, group, wanted, &known);
-        if let Some(choice) = choice.map_err(|found| diagnostics.push(found)).ok() {
-            let mut bench = Bench {
-                spec: &spec,
-                loader: &mut loader,
-                templates: &mut templates,
-                sources: &mut sources,
-                diagnostics: &mut diagnostics,
-            };
-            let ready = bench.group(group, choice);
-            check_settings(&ready, options, &mut diagnostics);
-            groups.insert(group.name.clone(), ready);
-        }
+        let choice = choose(&spec, group, wanted, &known, &mut diagnostics);
+        let mut bench = Bench {
+            spec: &spec,
+            loader: &mut loader,
+            templates: &mut templates,
+            sources: &mut sources,
+            diagnostics: &mut diagnostics,
+        };
+        let ready = bench.group(group, choice);
+        check_settings(&ready, options, &mut diagnostics);
+        groups.insert(group.name.clone(), ready);
     }
     let mut compiled = Compiled { spec, sources, warnings: Vec::new(), path: source.path, templates, groups };
     diagnostics.extend(compiled.try_out());

@@ -20,17 +20,25 @@ pub(super) struct Choice {
     pub(super) health: Vec<Tree>,
 }
 
+/// Chooses for one group. What is wrong is noted, and a choice is there all the same, so that the rest of the group can be
+/// looked at.
 pub(super) fn choose(
     spec: &ClusterSpec,
     group: &GroupSpec,
     wanted: Option<&str>,
     known: &[&str],
-) -> Result<Choice, Diagnostic> {
-    let variant = variant(group, wanted, known)?;
-    let provider = match wanted.map(str::to_owned).or_else(|| own_provider(variant)) {
-        Some(provider) => provider,
-        None => listed(spec, group, known)?,
-    };
+    out: &mut Vec<Diagnostic>,
+) -> Choice {
+    let variant = variant(group, wanted, known).unwrap_or_else(|found| {
+        out.extend(found);
+        None
+    });
+    let provider = wanted.map(str::to_owned).or_else(|| own_provider(variant)).unwrap_or_else(|| {
+        listed(spec, group, known).unwrap_or_else(|found| {
+            out.push(found);
+            String::new()
+        })
+    });
     let block = group.blocks.get(&provider);
     let own = variant.and_then(|variant| variant.blocks.get(&provider));
     let settings = match (block, own) {
@@ -40,21 +48,17 @@ pub(super) fn choose(
     let mut tags = group.tags.clone();
     tags.extend(variant.into_iter().flat_map(|variant| variant.tags.clone()));
     let size = variant.map_or_else(SizeSpec::default, |variant| variant.size.clone());
-    Ok(Choice {
+    let cloud_init = [group.cloud_init.clone(), variant.and_then(|variant| variant.cloud_init.clone())];
+    let health = [group.health.clone(), variant.and_then(|variant| variant.health.clone())];
+    Choice {
         settings: settings.filter(|block| !block.is_null()),
         image: variant.and_then(|variant| variant.image.clone()).or_else(|| group.image.clone()),
         size: if size.is_empty() { group.size.clone() } else { size },
         tags,
-        cloud_init: [group.cloud_init.clone(), variant.and_then(|variant| variant.cloud_init.clone())]
-            .into_iter()
-            .flatten()
-            .collect(),
-        health: [group.health.clone(), variant.and_then(|variant| variant.health.clone())]
-            .into_iter()
-            .flatten()
-            .collect(),
+        cloud_init: cloud_init.into_iter().flatten().collect(),
+        health: health.into_iter().flatten().collect(),
         provider,
-    })
+    }
 }
 
 fn own_provider(variant: Option<&Variant>) -> Option<String> {
@@ -62,7 +66,11 @@ fn own_provider(variant: Option<&Variant>) -> Option<String> {
 }
 
 /// The first variant that passes the filter and can be made here. A group without variants is made as it says itself.
-fn variant<'g>(group: &'g GroupSpec, wanted: Option<&str>, known: &[&str]) -> Result<Option<&'g Variant>, Diagnostic> {
+fn variant<'g>(
+    group: &'g GroupSpec,
+    wanted: Option<&str>,
+    known: &[&str],
+) -> Result<Option<&'g Variant>, Option<Diagnostic>> {
     if group.variants.is_empty() {
         return Ok(None);
     }
@@ -74,10 +82,14 @@ fn variant<'g>(group: &'g GroupSpec, wanted: Option<&str>, known: &[&str]) -> Re
     if let Some(variant) = group.candidates().find(fits) {
         return Ok(Some(variant));
     }
+    if group.candidates().next().is_none() {
+        // The filter passes none of them, which was said when the group was read.
+        return Err(None);
+    }
     let with = wanted.map_or_else(String::new, |wanted| format!(" with the provider `{wanted}`"));
     let message = format!("no variant of `{}` can be made{with}", group.name);
     let hint = format!("add a variant for one of the providers that are here: {}", known.join(", "));
-    Err(Diagnostic::error(codes::VARIANT_NONE, message, hint).at(group.span, "this group"))
+    Err(Some(Diagnostic::error(codes::VARIANT_NONE, message, hint).at(group.span, "this group")))
 }
 
 /// The first provider of the group's list, else of the cluster's, that is here.
@@ -94,7 +106,12 @@ fn listed(spec: &ClusterSpec, group: &GroupSpec, known: &[&str]) -> Result<Strin
         None if known.contains(&default) => Ok(default.to_owned()),
         None => {
             let message = format!("`{}` needs the provider `{default}`, which is not here", group.name);
-            let hint = format!("name one of the providers that are here: {}", known.join(", "));
+            let hint = match group.population {
+                Population::Hosts(_) => {
+                    "give the group a `count` in place of `hosts`, to have machines made".to_owned()
+                }
+                Population::Count(_) => format!("name one of the providers that are here: {}", known.join(", ")),
+            };
             Err(Diagnostic::error(codes::PROVIDER_UNKNOWN, message, hint).at(group.span, "this group"))
         }
         Some(first) => {

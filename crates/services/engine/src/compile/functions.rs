@@ -33,7 +33,7 @@ pub(super) fn find(name: &str, world: &Arc<World>) -> Option<Value> {
 }
 
 fn first(world: &World, of: &Value) -> Result<Arc<NodeValue>, TemplateError> {
-    nodes(world, of)?.into_iter().next().ok_or_else(|| error(format!("`{of}` has no node")))
+    nodes(world, of)?.into_iter().next().ok_or_else(|| error(format!("`{of}` has no node; name a group that has one")))
 }
 
 /// The nodes that a name, a group or a node stands for.
@@ -45,7 +45,7 @@ fn nodes(world: &World, of: &Value) -> Result<Vec<Arc<NodeValue>>, TemplateError
         return Ok(group.nodes.clone());
     }
     let Some(name) = of.as_str() else {
-        return Err(error("takes a group, a node, or the name of one in quotes".to_owned()));
+        return Err(error("this function takes a group or a node; put quotes around a name".to_owned()));
     };
     if let Some(group) = world.group(name) {
         return Ok(group.nodes.clone());
@@ -53,9 +53,8 @@ fn nodes(world: &World, of: &Value) -> Result<Vec<Arc<NodeValue>>, TemplateError
     if let Some(node) = world.node(name) {
         return Ok(vec![Arc::clone(node)]);
     }
-    let close =
-        suggest::closest(name, world.names()).map_or_else(String::new, |close| format!("; did you mean `{close}`?"));
-    Err(error(format!("there is no group or node `{name}`{close}")))
+    let hint = suggest::hint(name, &world.names(), "group or node");
+    Err(error(format!("there is no group or node `{name}`; {hint}")))
 }
 
 fn error(message: String) -> TemplateError {

@@ -107,7 +107,7 @@ impl<'a> Loader<'a> {
             Err(reason) => reason,
         };
         let message = format!("`{}` cannot be read: {reason}", path.value);
-        let hint = format!("paths are relative to the cluster file; looked for `{}`", full.display());
+        let hint = "write the path as seen from the folder of the cluster file, or from `/`";
         out.push(Diagnostic::error(codes::FILE_MISSING, message, hint).at(path.span, "refers to a file"));
         None
     }
