@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 pub(crate) use account::Account;
 pub(crate) use descriptor::Descriptor;
 pub use error::ExecError;
-pub(crate) use process::Process;
+pub(crate) use process::{Process, exit_code};
 use pump::Ended;
 use wire::{FrameReader, FrameWriter};
 

@@ -129,3 +129,11 @@ fn signal_or_log(group: Pid, signal: i32) {
         tracing::debug!(%group, signal, %error, "cannot signal a process group");
     }
 }
+
+/// The code by which shells tell how a command ended.
+pub(crate) fn exit_code(end: End) -> i32 {
+    match end {
+        End::Code(code) => code,
+        End::Signal(signal) => 128 + signal,
+    }
+}

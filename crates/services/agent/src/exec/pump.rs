@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use bytes::Bytes;
 use muster_api::{ExecExit, FRAME_BYTES_MAX, Frame, FrameKind, WindowSize};
 use muster_sys::pty;
-use muster_sys::session::{End, signal_group};
+use muster_sys::session::signal_group;
 use tokio::io::unix::AsyncFdReadyGuard;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::start::{Started, Streams};
 use super::wire::{FrameReader, FrameWriter};
-use super::{Descriptor, ExecError, Process, Timing};
+use super::{Descriptor, ExecError, Process, Timing, exit_code};
 
 /// Frames of input that wait for a command that does not read. Signals and resizes overtake those.
 const STDIN_FRAMES_MAX: usize = 4;
@@ -254,13 +254,5 @@ async fn end_input(terminal: &Descriptor, in_line: bool) {
     let typed = if in_line { &typed[..] } else { &typed[..1] };
     if let Err(error) = terminal.write_all(typed).await {
         tracing::debug!(%error, "cannot end the input of a terminal");
-    }
-}
-
-/// The code by which shells tell how a command ended.
-fn exit_code(end: End) -> i32 {
-    match end {
-        End::Code(code) => code,
-        End::Signal(signal) => 128 + signal,
     }
 }
