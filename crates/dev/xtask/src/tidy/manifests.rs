@@ -73,7 +73,7 @@ fn unused(manifest: &Path, dependencies: &BTreeSet<String>, sources: &[&str]) ->
 /// no feature of ours asks for.
 pub(super) fn banned_crates() -> Result<Vec<String>> {
     let arguments =
-        ["tree", "--workspace", "--offline", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}"];
+        ["tree", "--workspace", "--locked", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}"];
     let tree = read(cargo(&arguments))?;
     let built: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     anyhow::ensure!(built.contains("muster"), "`cargo tree` does not even list muster:\n{tree}");
