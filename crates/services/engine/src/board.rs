@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use muster_types::{GroupName, MachineId, NodeName, Phase};
@@ -41,6 +42,8 @@ pub(crate) struct Board {
     groups: BTreeMap<GroupName, watch::Sender<Progress>>,
     group_of: BTreeMap<NodeName, GroupName>,
     needs: BTreeMap<GroupName, BTreeSet<GroupName>>,
+    /// An address that others may have been told is not true any more.
+    moved: AtomicBool,
     /// Groups of which a node waits for the address of a node of another.
     wants: Mutex<BTreeMap<GroupName, BTreeSet<GroupName>>>,
 }
@@ -74,8 +77,14 @@ impl Board {
             groups: unfinished.into_iter().map(|(group, count)| (group, progress(count))).collect(),
             group_of: desired.iter().map(|node| (node.name.clone(), node.group.clone())).collect(),
             needs,
+            moved: AtomicBool::new(false),
             wants: Mutex::default(),
         }
+    }
+
+    /// Whether nodes may have been told addresses that have changed since.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moved.load(Ordering::Relaxed)
     }
 
     /// Runs pure code over the members as they are now.
@@ -96,12 +105,27 @@ impl Board {
     pub(crate) fn set_address(&self, node: &NodeName, found: &[IpAddr]) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(member) = members.0.get_mut(node) {
+            if !member.addresses.is_empty() && member.addresses != found {
+                self.moved.store(true, Ordering::Relaxed);
+            }
             member.addresses = found.to_vec();
         }
         drop(members);
         if let Some(address) = self.addresses.get(node) {
             address.send_replace(Address::Known);
         }
+    }
+
+    /// The node's machine is gone, and another one will come.
+    pub(crate) fn forget_address(&self, node: &NodeName) {
+        let Some(address) = self.addresses.get(node).filter(|address| *address.borrow() == Address::Known) else {
+            return;
+        };
+        self.moved.store(true, Ordering::Relaxed);
+        if let Some(member) = self.members.lock().unwrap_or_else(PoisonError::into_inner).0.get_mut(node) {
+            member.addresses.clear();
+        }
+        address.send_replace(Address::Unknown);
     }
 
     /// Takes a node that has no address out of what the others are told. False when it has one, and stays.

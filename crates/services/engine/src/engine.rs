@@ -124,7 +124,7 @@ impl Engine {
         Err(EngineError::PlanChanged { actions })
     }
 
-    async fn prepare(&self, blueprint: &dyn Blueprint) -> Result<Prepared, EngineError> {
+    pub(crate) async fn prepare(&self, blueprint: &dyn Blueprint) -> Result<Prepared, EngineError> {
         let cluster = blueprint.cluster();
         let generation = self.hold.lock().await.as_ref().map(|hold| hold.generation());
         let observation = observe(&self.config, cluster).await?;

@@ -60,15 +60,14 @@ impl NodeRun<'_> {
                 }
                 (Ask::Status | Ask::Renew, error) if !error.is_temporary() => return Err(unwelcome(error).into()),
                 (Ask::Renew, _) => ask = Ask::Status,
-                // Whatever went wrong with the enrolment, the agent's status tells how it ended.
-                (Ask::Enrol, error) => {
+                // It may be enrolled all the same: its status tells.
+                (Ask::Enrol, error) if !error.is_temporary() => {
+                    refusal = Some(error.clone());
                     ask = Ask::Status;
-                    if !error.is_temporary() {
-                        refusal = Some(error.clone());
-                        continue;
-                    }
+                    continue;
                 }
-                (Ask::Status, _) => {}
+                // Enrolling again is safe, also when only the reply was lost.
+                (Ask::Enrol | Ask::Status, _) => {}
             }
             let pause = backoff.pause();
             if Instant::now() + pause >= deadline {

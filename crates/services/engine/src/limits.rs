@@ -16,6 +16,8 @@ pub struct Limits {
     pub pause_longest: Duration,
     /// One call to the provider, such as a create.
     pub provider_call: Duration,
+    /// One list of machines.
+    pub list: Duration,
     /// From a taken order to a machine that runs.
     pub boot: Duration,
     /// From a running machine to an agent that answers.
@@ -39,6 +41,7 @@ impl Default for Limits {
             pause_first: Duration::from_millis(100),
             pause_longest: Duration::from_secs(5),
             provider_call: Duration::from_mins(10),
+            list: Duration::from_secs(30),
             boot: Duration::from_mins(15),
             reach: Duration::from_mins(2),
             ask: Duration::from_secs(3),

@@ -212,12 +212,13 @@ impl<'a> NodeRun<'a> {
     }
 
     async fn stay_planned(&mut self, reason: String) -> Result<NodeOutcome, EngineError> {
+        // A node that is there goes on as it was.
         if self.record.machine.is_none() {
             self.record.phase = Phase::Planned;
             self.record.since = Timestamp::now();
+            self.record.reason.clone_from(&reason);
+            self.save().await?;
         }
-        self.record.reason.clone_from(&reason);
-        self.save().await?;
         self.run.emitter.phase(self.name(), Phase::Planned, "", &reason).await;
         self.run.board.end(self.name(), Err("it was not begun".to_owned()));
         self.drop_member().await;

@@ -103,7 +103,7 @@ pub(crate) async fn list(
     if let Some(node) = node {
         tags.insert(NODE_TAG.to_owned(), node.to_string());
     }
-    let listed = tokio::time::timeout(config.limits.provider_call, config.provider.list(&tags)).await;
+    let listed = tokio::time::timeout(config.limits.list, config.provider.list(&tags)).await;
     let listed =
         listed.unwrap_or_else(|_| Err(muster_provider::ProviderError::temporary("list", "it gave no answer in time")));
     let machines = listed.map_err(|source| EngineError::Provider {

@@ -106,6 +106,7 @@ impl NodeRun<'_> {
         self.enter(Phase::Removing, "").await;
         let intent = self.remove_machine(&machine).await?;
         self.machine = None;
+        self.run.board.forget_address(self.name());
         self.begin_new_life();
         self.record.phase = Phase::Planned;
         self.finish(&intent).await?;

@@ -48,10 +48,32 @@ impl Engine {
         let prepared = self.prepared_for(blueprint, &plan, hold.generation()).await?;
         emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command: "up".to_owned() }).await;
         emitter.emit(planned(&prepared.plan)).await;
-        let result = execute(&self.config, blueprint, (&hold, &emitter), (prepared, token)).await;
+        let result = self.execute_until_true(blueprint, (&hold, &emitter), (prepared, token)).await;
         let result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
         tell_end(&emitter, result.as_ref(), begun).await;
         result
+    }
+
+    /// Executes. Where an address changed on the way, others may have been told the old one: they get a second look,
+    /// unless a node has failed and the next run looks anyway.
+    async fn execute_until_true(
+        &self,
+        blueprint: &dyn Blueprint,
+        voice: (&Hold, &Emitter),
+        (prepared, token): (Prepared, CancellationToken),
+    ) -> Result<Parts, EngineError> {
+        let approved = prepared.plan.clone();
+        let parts = execute(&self.config, blueprint, voice, (prepared, token.clone())).await?;
+        let is_ready = parts.nodes.iter().all(|node| node.phase == Phase::Ready);
+        if !parts.has_moved || parts.interrupted || !is_ready {
+            return Ok(parts);
+        }
+        let again = self.prepare(blueprint).await?;
+        if again.plan.is_empty() || !again.plan.destroys_beyond(&approved).is_empty() {
+            return Ok(parts);
+        }
+        let more = execute(&self.config, blueprint, voice, (again, token)).await?;
+        Ok(parts.followed_by(more))
     }
 
     pub(crate) fn emitter(&self, cluster: &muster_types::ClusterName) -> Emitter {
@@ -93,9 +115,29 @@ pub(crate) struct Parts {
     pub(crate) removed: Vec<NodeName>,
     pub(crate) leftovers: Vec<String>,
     pub(crate) interrupted: bool,
+    pub(crate) has_moved: bool,
 }
 
 impl Parts {
+    /// What a second look changed; what it left as it was is told as the first one left it.
+    fn followed_by(self, more: Self) -> Self {
+        let mut first: BTreeMap<NodeName, NodeOutcome> =
+            self.nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        let nodes = more.nodes.into_iter().map(|node| {
+            let before = first.remove(&node.name).filter(|_| node.verb == Verb::Keep);
+            before.unwrap_or(node)
+        });
+        let mut leftovers = self.leftovers;
+        leftovers.extend(more.leftovers);
+        Self {
+            nodes: nodes.collect(),
+            removed: self.removed.into_iter().chain(more.removed).collect(),
+            leftovers,
+            interrupted: more.interrupted,
+            has_moved: false,
+        }
+    }
+
     pub(crate) fn into_outcome(
         self,
         cluster: &muster_types::ClusterName,
@@ -174,6 +216,7 @@ async fn execute(
         }
     })
     .await?;
+    result.has_moved = run.board.has_moved();
     for action in plan.actions().iter().filter(|action| !action.extra) {
         match outcomes.remove(&action.node) {
             Some(outcome) => result.nodes.push(outcome),

@@ -120,7 +120,8 @@ async fn retry_goes_on_in_place() {
 #[tokio::test]
 async fn replace_makes_one_new_machine() {
     let world = World::new();
-    let blueprint = web(2).with(|groups| groups[0].on_failure = OnFailure::Replace);
+    let replace = |groups: &mut Vec<TestGroup>| groups[0].on_failure = OnFailure::Replace;
+    let blueprint = web(2).with(replace).with(|groups| groups[0].wants = Wants::Everybody);
     world.agents.trouble("web-1", Trouble::FailStep, 1);
     let outcome = world.up(&blueprint).await;
     assert_eq!(outcome.exit, Exit::Done, "{outcome:?}");
