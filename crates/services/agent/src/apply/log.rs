@@ -3,7 +3,7 @@
 //! A step's folder holds numbered segments. The first `HEAD_SEGMENTS` stay; of the others the last `TAIL_SEGMENTS` do.
 //! A line of a segment is `MICROSECONDS o|e TEXT`.
 
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use muster_api::LogStream;
@@ -15,6 +15,8 @@ const HEAD_SEGMENTS: u32 = 4;
 const TAIL_SEGMENTS: u32 = 4;
 /// A longer line is cut into several.
 const LINE_BYTES_MAX: usize = 8 << 10;
+/// What a reader holds: a client that is slow must not make the agent hold what it has not taken.
+const READ_BYTES: usize = 4 << 10;
 /// How much of the end of a log is looked at for its last lines.
 const TAIL_READ_BYTES: u64 = 32 << 10;
 /// What stands in place of the segments that were thrown away.
@@ -49,8 +51,13 @@ impl Logs {
         self.0.join(super::hex(&hash[..12]))
     }
 
+    /// How far the output of an earlier process of the agent goes.
+    pub(super) fn end(&self, step: &str) -> io::Result<Position> {
+        end_of(&self.folder(step))
+    }
+
     pub(super) fn reader(&self, step: &str) -> Reader {
-        Reader { folder: self.folder(step), at: Position::default(), lost: false }
+        Reader { folder: self.folder(step), at: Position::default(), file: None, lost: false }
     }
 
     /// Begins a step's log anew.
@@ -61,6 +68,14 @@ impl Logs {
             _ => {}
         }
         Ok(Writer { folder, at: Position::default(), file: None, pending: Default::default() })
+    }
+
+    /// Goes on after what is there, in a segment of its own.
+    pub(super) fn writer_after(&self, step: &str) -> io::Result<Writer> {
+        let folder = self.folder(step);
+        let end = end_of(&folder)?;
+        let at = if end == Position::default() { end } else { Position { segment: end.segment + 1, offset: 0 } };
+        Ok(Writer { folder, at, file: None, pending: Default::default() })
     }
 
     /// Removes the logs of steps that are not among these.
@@ -85,7 +100,9 @@ impl Logs {
         let mut reader = self.reader(step);
         reader.at = end_of(&reader.folder)?;
         let mut room = TAIL_READ_BYTES;
-        while reader.at.offset < room && reader.at.segment > 0 && segment(&reader.folder, reader.at.segment - 1).exists()
+        while reader.at.offset < room
+            && reader.at.segment > 0
+            && segment(&reader.folder, reader.at.segment - 1).exists()
         {
             room -= reader.at.offset;
             reader.at.segment -= 1;
@@ -111,8 +128,8 @@ fn segment(folder: &Path, number: u32) -> PathBuf {
     folder.join(number.to_string())
 }
 
-/// Where the output of an earlier process of ours ends.
-pub(super) fn end_of(folder: &Path) -> io::Result<Position> {
+/// The end of the last segment.
+fn end_of(folder: &Path) -> io::Result<Position> {
     let entries = match fs_err::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Position::default()),
@@ -236,12 +253,13 @@ fn write_line(out: &mut Vec<u8>, stream: LogStream, line: &[u8]) {
 pub(super) struct Reader {
     folder: PathBuf,
     at: Position,
+    /// The segment, once it is open.
+    file: Option<BufReader<fs_err::File>>,
     lost: bool,
 }
 
 impl Reader {
-    /// The next line before `end`, or before the end of what is there. One line is read at a time: a client that is
-    /// slow must not make the agent hold what it has not taken.
+    /// The next line before `end`, or before the end of what is there.
     pub(super) fn next(&mut self, end: Option<Position>) -> io::Result<Option<Line>> {
         loop {
             if end.is_some_and(|end| self.at >= end) {
@@ -269,28 +287,32 @@ impl Reader {
 
     /// One whole line of this segment; `None` at its end, or when it is not there.
     fn read_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => match self.open()? {
+                Some(file) => self.file.insert(file),
+                None => return Ok(None),
+            },
+        };
+        let mut line = Vec::new();
+        let count = file.read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            // What was read of a line that is not whole yet has to be read again.
+            self.file = None;
+            return Ok(None);
+        }
+        self.at.offset += count as u64;
+        Ok(Some(line))
+    }
+
+    fn open(&self) -> io::Result<Option<BufReader<fs_err::File>>> {
         let mut file = match fs_err::File::open(segment(&self.folder, self.at.segment)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         file.seek(SeekFrom::Start(self.at.offset))?;
-        // Lossy decoding can make a line three times as long as it came.
-        let mut buffer = vec![0; 512];
-        let mut length = 0;
-        loop {
-            let count = file.read(&mut buffer[length..])?;
-            if let Some(end) = buffer[length..length + count].iter().position(|byte| *byte == b'\n') {
-                buffer.truncate(length + end);
-                self.at.offset += (length + end + 1) as u64;
-                return Ok(Some(buffer));
-            }
-            length += count;
-            if count == 0 || length > 4 * LINE_BYTES_MAX {
-                return Ok(None);
-            }
-            buffer.resize(length + 8 * 512, 0);
-        }
+        Ok(Some(BufReader::with_capacity(READ_BYTES, file)))
     }
 
     /// Goes to the next segment that is there; false when this is the last.
@@ -298,6 +320,7 @@ impl Reader {
         let next = self.at.segment + 1;
         if segment(&self.folder, next).exists() {
             self.at = Position { segment: next, offset: 0 };
+            self.file = None;
             return Ok(true);
         }
         let end = end_of(&self.folder)?;
@@ -306,6 +329,7 @@ impl Reader {
         }
         let first = end.segment.saturating_sub(TAIL_SEGMENTS - 1).max(next);
         self.at = Position { segment: first, offset: 0 };
+        self.file = None;
         self.lost = true;
         Ok(true)
     }

@@ -1,0 +1,43 @@
+//! The script that a shell is given: the items, and between them lines that tell how each ended.
+//!
+//! The shell's standard input is a socket to the agent. The script moves it to file 9, which items do not see, says
+//! `end N CODE` on it after each unit, and goes on when it reads `go`. That wait is what keeps the output of
+//! neighbouring items apart.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The shell that runs commands.
+pub(crate) const SHELL: &str = "/bin/sh";
+
+/// The text of the script. `state` is where variables are written after each unit; `restore` is a file with those of an
+/// earlier shell.
+pub(crate) fn script(units: &[String], state: &Path, restore: Option<&Path>) -> String {
+    let mut text = String::from("exec 9<&0 </dev/null\n");
+    if let Some(restore) = restore {
+        writeln!(text, ". {}", quote(restore)).expect("a String takes everything");
+    }
+    // The first unit waits as well: what is about to run is written down before it does.
+    text.push_str("{ printf 'ready\\n' >&9; read -r __muster <&9; } 2>/dev/null\n");
+    text.push_str(GO_ON);
+    for (number, unit) in units.iter().enumerate() {
+        // A comment alone makes no group, so each begins with `:`.
+        write!(text, "{{ :\n{unit}\n}} 9<&-\n{}{GO_ON}", report(number, state)).expect("a String takes everything");
+    }
+    text
+}
+
+const GO_ON: &str = "case $__muster in go) ;; *) exit 1 ;; esac\n";
+
+/// Only builtins, so nothing is forked. What `set -x` would print of it goes nowhere.
+fn report(number: usize, state: &Path) -> String {
+    let state = quote(state);
+    format!(
+        "{{ __muster=$?; {{ printf '%s\\n' \"$-\"; umask; export -p; set; }} >|{state} || :; \
+         printf 'end {number} %s\\n' \"$__muster\" >&9; read -r __muster <&9; }} 2>/dev/null\n"
+    )
+}
+
+pub(super) fn quote(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}

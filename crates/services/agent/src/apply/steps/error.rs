@@ -1,0 +1,108 @@
+//! Why a step failed, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error("cannot write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is a folder", path.display())]
+    Folder { path: PathBuf },
+    #[error("cannot keep the step's output")]
+    Log(#[source] io::Error),
+    #[error("cannot write down how far the step is")]
+    Journal(#[source] io::Error),
+    #[error("cannot run {program}")]
+    Program {
+        program: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{program} ended with exit code {code}")]
+    Exit { program: String, code: i32 },
+    #[error("there is no user `{user}`")]
+    NoUser { user: String },
+    #[error("there is no group `{group}`")]
+    NoGroup { group: String },
+    #[error("the user `{user}` has the number {found}, not {wanted}")]
+    UserNumber { user: String, found: u32, wanted: u32 },
+    #[error("no user or group number is free")]
+    NoNumber,
+    #[error("another program holds the lock of the user files")]
+    Locked,
+    #[error("sudo does not accept the rules of `{user}`")]
+    SudoRules { user: String },
+    #[error("cannot set the host name to `{name}`")]
+    HostName {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("there is no time zone `{zone}`")]
+    Zone { zone: String },
+    #[error("{packages} cannot be installed: this node's /usr is read-only")]
+    UsrReadOnly { packages: String },
+    #[error("{packages} cannot be installed: this node has no apt-get")]
+    NoApt { packages: String },
+    #[error("cannot change the power state")]
+    Power(#[source] io::Error),
+    #[error("the command ended with exit code {code}")]
+    Command { code: i32 },
+}
+
+impl StepError {
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Write { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Read { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Exit { code, .. } | Self::Command { code } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// What to do next; empty when the message says it all.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::NoUser { .. } | Self::NoGroup { .. } => {
+                "files are written before users are made: add `defer: true`, or correct the name"
+            }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "this part of the node is read-only: write below /etc, /usr/local, /var, /home or /srv"
+            }
+            Self::UserNumber { .. } => "remove `uid`, or replace the node: files belong to the old number",
+            Self::SudoRules { .. } => "write rules as in sudoers, without the user: ALL=(ALL) NOPASSWD:ALL",
+            Self::Zone { .. } => "write one of /usr/share/zoneinfo, such as Europe/Budapest; the node may lack tzdata",
+            Self::UsrReadOnly { .. } => {
+                "install them on the machine itself, whose /usr the node shows, or use an image of its own"
+            }
+            Self::NoApt { .. } => "use an image that has them, or one with apt",
+            Self::Exit { .. } => "its output says why",
+            Self::Locked => "see who holds /etc/.pwd.lock, and run it again",
+            _ => "",
+        }
+    }
+
+    /// The whole story in one line.
+    pub(crate) fn tell(&self) -> String {
+        let hint = self.hint();
+        let chain = muster_stdx::chain(self);
+        if hint.is_empty() { chain } else { format!("{chain} (hint: {hint})") }
+    }
+}

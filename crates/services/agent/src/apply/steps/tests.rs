@@ -1,0 +1,1 @@
+//! Steps on a folder that stands for a node.

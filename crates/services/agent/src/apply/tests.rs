@@ -1,0 +1,1 @@
+//! Documents applied to a folder that stands for a node.
