@@ -7,6 +7,11 @@ pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 
+#[expect(clippy::print_stderr, reason = "a chore talks to the person who started it")]
+pub(crate) fn complain(line: &str) {
+    eprintln!("{line}");
+}
+
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }

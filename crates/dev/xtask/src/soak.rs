@@ -94,7 +94,6 @@ impl Seen {
 fn watch(soak: &Soak) -> Result<Seen> {
     let mut arguments = vec!["test"];
     arguments.extend(soak.tests);
-    arguments.extend(["--", "--nocapture"]);
     let mut tests = cargo(&arguments);
     tests.env("MUSTER_TEST_SCALE", "full").stdout(Stdio::piped());
     let mut child = tests.spawn().context("cannot start cargo")?;
