@@ -51,6 +51,7 @@ codes! {
     GROUP_DUPLICATE_NEED = "M0315": "A group is listed twice where once is enough.";
     UNSUPPORTED = "M0316": "The file asks for something that this version cannot do yet.";
     NODE_NAME_CLASH = "M0317": "Two groups make nodes of the same name.";
+    ADDRESS_CIRCLE = "M0318": "A group uses addresses of nodes that are made only once it is ready, so both would wait for ever.";
 
     TEMPLATE_SYNTAX = "M0401": "A template is not well-formed Jinja2.";
     TEMPLATE_UNDEFINED = "M0402": "A template uses something that is not defined.";

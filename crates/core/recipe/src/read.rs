@@ -61,7 +61,7 @@ fn recipe(name: &str, tree: &Tree, texts: &mut Texts<'_>, out: &mut Findings) ->
     Some(Recipe { name: name.to_owned(), description, common, roles })
 }
 
-fn role<'t>(map: &mut MapReader<'t>, texts: &mut Texts<'_>, out: &mut Findings) -> Role {
+fn role(map: &mut MapReader<'_>, texts: &mut Texts<'_>, out: &mut Findings) -> Role {
     let cloud_init = map.field("cloud_init").filter(|field| !field.tree.is_null());
     if let Some(field) = cloud_init.filter(|field| field.tree.as_map().is_none()) {
         field.wrong("a mapping", "write cloud-config as a mapping", out);

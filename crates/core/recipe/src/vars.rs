@@ -32,11 +32,15 @@ impl VarKind {
             | (Self::Text, Node::Scalar(_))
             | (Self::List, Node::Seq(_))
             | (Self::Mapping, Node::Map(_)) => true,
-            (Self::Number, Node::Scalar(written)) => written.is_plain() && scalar::float(&written.text).is_some(),
+            (Self::Number, Node::Scalar(written)) => written.is_plain() && is_number(&written.text),
             (Self::Bool, Node::Scalar(written)) => written.is_plain() && scalar::bool(&written.text).is_some(),
             _ => false,
         }
     }
+}
+
+fn is_number(text: &str) -> bool {
+    scalar::int(text).is_some() || scalar::float(text).is_some()
 }
 
 impl Function<'_> {

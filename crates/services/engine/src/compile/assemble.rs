@@ -44,6 +44,7 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
     }
     let mut compiled = Compiled { spec, sources, warnings: Vec::new(), path: source.path, templates, groups };
     diagnostics.extend(compiled.try_out());
+    diagnostics.extend(compiled.circles());
     let diagnostics = tidy(diagnostics);
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(Rejected { sources: compiled.sources, diagnostics });

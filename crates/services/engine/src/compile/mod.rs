@@ -5,6 +5,7 @@
 
 mod assemble;
 mod choose;
+mod circle;
 mod context;
 mod desired;
 mod functions;

@@ -28,12 +28,12 @@ impl Compiled {
         if missing.is_empty() { result.map_err(RenderFault::Bad) } else { Err(RenderFault::Waiting(missing)) }
     }
 
-    fn world(&self, members: &Members) -> World {
+    pub(super) fn world(&self, members: &Members) -> World {
         let groups = self.spec.groups.iter();
         World::new(groups.filter_map(|spec| Some((&spec.name, &self.groups.get(&spec.name)?.ports))), members)
     }
 
-    fn render_in(&self, name: &NodeName, world: &Arc<World>) -> Result<Rendered, Vec<Diagnostic>> {
+    pub(super) fn render_in(&self, name: &NodeName, world: &Arc<World>) -> Result<Rendered, Vec<Diagnostic>> {
         let Some((node, group)) = world.node(name.as_str()).and_then(|node| {
             let group = self.groups.get(&node.group)?;
             Some((Arc::clone(node), group))

@@ -1,7 +1,6 @@
 //! Every file in `tests/bad` is refused, and what is said about it is pinned. To take over a change on purpose, run
 //! with `INSTA_UPDATE=always` and read the difference.
 
-
 use muster_doc::{Diagnostic, SourceMap, codes, report, to_json};
 
 use super::common::compile_in;
@@ -35,10 +34,7 @@ fn bad_files_are_refused_with_a_place_and_a_hint() {
         let file = path.file_name().expect("a file").to_string_lossy().into_owned();
         let text = fs_err::read(path).expect("the fixture can be read");
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let rejected = match compile_in(folder, &file, &text, None, &["local"]) {
-            Ok(_) => panic!("{file} was taken"),
-            Err(rejected) => rejected,
-        };
+        let Err(rejected) = compile_in(folder, &file, &text, None, &["local"]) else { panic!("{file} was taken") };
         for found in &rejected.diagnostics {
             check(found, &rejected.sources, &file);
         }

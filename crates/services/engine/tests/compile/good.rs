@@ -25,10 +25,10 @@ fn everything(compiled: &muster_engine::compile::Compiled) -> String {
         let rendered = rendered(compiled, node.name.as_str());
         let document = muster_cloudinit::parse_document(&rendered.document).expect("it is cloud-config");
         assert_eq!(document.warnings, Vec::new(), "{}", rendered.document);
-        text += &format!("=== {} on {} {:?} {:?}\n", node.name, node.provider, node.image, node.size);
+        text.extend([format!("=== {} on {} {:?} {:?}\n", node.name, node.provider, node.image, node.size)]);
         text += &rendered.document;
         for check in &rendered.checks {
-            text += &format!("--- {:?} within {} ms\n", check.kind, check.timeout_ms);
+            text.extend([format!("--- {:?} within {} ms\n", check.kind, check.timeout_ms)]);
         }
     }
     text
@@ -93,7 +93,7 @@ fn nodes_are_listed_as_people_count() {
 
 fn desired(text: &str, existing: &[&str]) -> Vec<String> {
     let names: BTreeSet<NodeName> = existing.iter().map(|node| name(node)).collect();
-    let existing = BTreeMap::from([(GroupName::new("web").unwrap(), names)]);
+    let existing = BTreeMap::from([(GroupName::new("web").expect("a name"), names)]);
     compiled(text).desired(&existing).iter().map(|node| node.name.to_string()).collect()
 }
 
@@ -187,16 +187,17 @@ fn files_are_copied_or_rendered() {
 /// A recipe of two roles beside the cluster file.
 fn recipe(folder: &Path) {
     let recipe = folder.join("recipes/pair");
-    fs_err::create_dir_all(recipe.join("files")).unwrap();
+    fs_err::create_dir_all(recipe.join("files")).expect("a folder can be made");
+    let write = |file: &str, text: &str| fs_err::write(recipe.join(file), text).expect("a file can be written");
     let text = "name: pair\ndescription: Two roles.\nvars:\n  port: { type: number, default: 7000, help: where the head listens }\n\
                 packages: [base]\nfiles:\n  /etc/pair: { template: files/pair.j2 }\n  /etc/raw: { source: files/raw }\n\
                 health: { command: common }\nroles:\n  head:\n    ports: [7000]\n    packages: [head]\n    \
                 health: { ports: [\"{{ vars.port }}\"] }\n  worker:\n    vars:\n      token: { type: text, help: what the head expects }\n    \
                 cloud_init:\n      runcmd: [\"join {{ getip('head') }}:{{ vars.port }} {{ vars.token }}\"]\n";
-    fs_err::write(recipe.join("recipe.yaml"), text).unwrap();
-    fs_err::write(recipe.join("files/pair.j2"), "{{ group.name }} {{ vars.port }}\n").unwrap();
-    fs_err::write(recipe.join("files/raw"), "{{ raw }}\n").unwrap();
-    fs_err::write(recipe.join("README.md"), "For people.\n").unwrap();
+    write("recipe.yaml", text);
+    write("files/pair.j2", "{{ group.name }} {{ vars.port }}\n");
+    write("files/raw", "{{ raw }}\n");
+    write("README.md", "For people.\n");
 }
 
 #[test]

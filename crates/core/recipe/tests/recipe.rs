@@ -1,0 +1,85 @@
+//! Recipes: what a folder can say, and what is wrong with one that is broken.
+
+use std::collections::BTreeMap;
+
+use muster_doc::{SourceMap, Span, Tree, parse};
+use muster_recipe::{Recipe, RoleFault};
+
+fn read(files: &[(&str, &str)]) -> (SourceMap, Option<Recipe>, Vec<(&'static str, String)>) {
+    let files: BTreeMap<String, String> =
+        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let mut sources = SourceMap::default();
+    let (recipe, found) = Recipe::read("pair", "recipes/pair", &files, &mut sources);
+    let found = found.into_iter().map(|found| {
+        assert!(!found.hint.is_empty());
+        (found.code, found.message)
+    });
+    (sources, recipe, found.collect())
+}
+
+fn vars(sources: &mut SourceMap, text: &str) -> Tree {
+    parse(sources, "vars", text).0.expect("a mapping")
+}
+
+const GOOD: &str = "name: pair\ndescription: Two.\nvars:\n  port: { type: number, default: 7000 }\n\
+                    files: { /etc/a: { template: a.j2, mode: \"0600\" } }\nroles:\n  head: { packages: [h] }\n  \
+                    worker:\n    vars: { port: { type: number, default: 1 }, token: { type: text, help: a word } }\n";
+
+#[test]
+fn roles_share_what_the_recipe_says() {
+    let (mut sources, recipe, found) = read(&[("recipe.yaml", GOOD), ("a.j2", "{{ x }}\n"), ("README.md", "notes")]);
+    assert_eq!(found, []);
+    let recipe = recipe.unwrap();
+    let span: Span = recipe.common.files[0].path.span;
+    let head = recipe.function(Some("head")).unwrap();
+    let worker = recipe.function(Some("worker")).unwrap();
+    assert_eq!((head.parts.len(), head.vars().len(), worker.vars().len()), (2, 1, 2));
+    assert_eq!(worker.defaults(span).get("port").unwrap().as_str(), Some("1"));
+    let content = &recipe.common.files[0].content;
+    assert_eq!((sources.name(content.span.source), content.as_str()), ("recipes/pair/a.j2", Some("{{ x }}\n")));
+    assert!(matches!(recipe.function(None), Err(RoleFault::Needed { roles, .. }) if roles == ["head", "worker"]));
+    assert!(matches!(recipe.function(Some("tail")), Err(RoleFault::Unknown { .. })));
+
+    let given = vars(&mut sources, "port: high\nother: 1\n");
+    let found = worker.check_vars(&given, Some(&given), span);
+    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["M0504", "M0505", "M0503"]);
+    assert!(found[1].hint.contains("a word"));
+    let given = vars(&mut sources, "port: 0x10\ntoken: 5\nother: 1\n");
+    assert_eq!(worker.check_vars(&given, None, span), []);
+}
+
+#[test]
+fn types_of_variables() {
+    let (mut sources, recipe, found) = read(&[(
+        "recipe.yaml",
+        "vars:\n  t: { type: text }\n  n: { type: number }\n  b: { type: bool }\n  l: { type: list }\n  m: { type: mapping }\n  \
+         a: { default: ~ }\n",
+    )]);
+    assert_eq!(found, []);
+    let recipe = recipe.unwrap();
+    let function = recipe.function(None).unwrap();
+    let good = vars(&mut sources, "{ t: x, n: 1.5, b: false, l: [], m: {}, a: [1] }");
+    assert_eq!(function.check_vars(&good, Some(&good), good.span), []);
+    let bad = vars(&mut sources, "{ t: [], n: \"1\", b: yes, l: {}, m: [] }");
+    let found = function.check_vars(&bad, Some(&bad), bad.span);
+    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["M0504"; 5]);
+}
+
+#[test]
+fn broken_recipes_are_told() {
+    for (files, expected) in [
+        (&[("a.j2", "")][..], "M0506"),
+        (&[("recipe.yaml", "name: other\n")], "M0506"),
+        (&[("recipe.yaml", "name: pair\nfiles: { /a: { template: lost.j2 } }\n"), ("last.j2", "")], "M0507"),
+        (&[("recipe.yaml", "name: pair\nfiles: { /a: { mode: 1 } }\n")], "M0506"),
+        (&[("recipe.yaml", "name: pair\n"), ("a.j2", "")], "M0506"),
+        (&[("recipe.yaml", "name: pair\nvars: { a: { type: number, default: x } }\n")], "M0506"),
+        (&[("recipe.yaml", "name: pair\nvars: { a: { type: nummer } }\n")], "M0207"),
+        (&[("recipe.yaml", "name: pair\npackages: [a]\ncloudinit: {}\n")], "M0203"),
+        (&[("recipe.yaml", "name: pair\ncloud_init: text\n")], "M0201"),
+        (&[("recipe.yaml", "a: b: c\n")], "M0101"),
+    ] {
+        let (_, _, found) = read(files);
+        assert!(found.iter().any(|(code, _)| *code == expected), "{files:?}: {found:?}");
+    }
+}
