@@ -173,26 +173,28 @@ impl Board {
         needs.iter().filter(|need| self.groups.get(need).is_some_and(|group| group.borrow().unfinished > 0)).collect()
     }
 
-    /// Returns when each of these nodes has an address or was dropped. An error says why that will never be.
-    pub(crate) async fn addresses(&self, node: &NodeName, wanted: &BTreeSet<NodeName>) -> Result<(), Blocked> {
-        let lacking: Vec<&NodeName> = wanted.iter().filter(|name| self.address(name) != Some(Address::Known)).collect();
-        if lacking.is_empty() {
-            return Err(Blocked { reason: "its configuration asks for addresses that are all known".to_owned() });
+    /// Why some of these addresses will never come, if that is so. Asked right after a template has asked for them: a
+    /// node that was dropped before is not among the members, so only a template that names it still does.
+    pub(crate) fn check_wanted(&self, wanted: &BTreeSet<NodeName>) -> Result<(), Blocked> {
+        for name in wanted {
+            let reason = match self.address(name) {
+                Some(Address::Unknown) => continue,
+                Some(Address::Known) => format!("its configuration waits for the address of {name}, which is known"),
+                Some(Address::Dropped) => format!("its configuration needs {name}, which could not be made"),
+                None => format!("its configuration needs {name}, which is not in the file"),
+            };
+            return Err(Blocked { reason });
         }
-        for name in lacking {
-            match self.address(name) {
-                Some(Address::Unknown) => self.check_wait(node, name)?,
-                Some(Address::Known) => continue,
-                Some(Address::Dropped) => {
-                    return Err(Blocked { reason: format!("its configuration needs {name}, which could not be made") });
-                }
-                None => {
-                    return Err(Blocked {
-                        reason: format!("its configuration needs {name}, which is not in the file"),
-                    });
-                }
-            }
-            if let Some(address) = self.addresses.get(name) {
+        Ok(())
+    }
+
+    /// Returns when none of these nodes is without an address: it has one, or was dropped. An error says why that will
+    /// never be.
+    pub(crate) async fn addresses(&self, node: &NodeName, wanted: &BTreeSet<NodeName>) -> Result<(), Blocked> {
+        for name in wanted {
+            let Some(address) = self.addresses.get(name) else { continue };
+            if *address.borrow() == Address::Unknown {
+                self.check_wait(node, name)?;
                 // An error means that the sender is gone, and it is ours.
                 drop(address.subscribe().wait_for(|address| *address != Address::Unknown).await);
             }

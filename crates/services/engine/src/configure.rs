@@ -6,13 +6,16 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use muster_api::{ApplyEvent, ApplyRequest, ConfigPhase, EventBody, StepOutcome};
 use muster_stdx::Backoff;
-use muster_types::Phase;
+use muster_types::{NodeName, Phase};
 use tokio::time::Instant;
 
+use crate::board::Blocked;
 use crate::compile::{RenderFault, Rendered};
 use crate::fault::{Fault, LOG_LINES_MAX, Stop};
 use crate::link::{AgentLink, LinkError};
 use crate::node::NodeRun;
+
+const NAMES_SHOWN_MAX: usize = 5;
 
 /// What is known of the work on the node, over all connections that it took.
 #[derive(Default)]
@@ -53,12 +56,13 @@ impl NodeRun<'_> {
                     return Err(Fault::new(reason, hint).into());
                 }
             };
-            let names: Vec<&str> = wanted.iter().map(muster_types::NodeName::as_str).collect();
-            self.enter(Phase::Configuring, &format!("the address of {}", names.join(", "))).await;
-            if let Err(blocked) = self.run.board.addresses(self.name(), &wanted).await {
+            let blocked = |blocked: Blocked| {
                 let hint = "let the template do without that address, or change what the groups need";
-                return Err(Fault::new(blocked.reason, hint).into());
-            }
+                Stop::from(Fault::new(blocked.reason, hint))
+            };
+            self.run.board.check_wanted(&wanted).map_err(blocked)?;
+            self.enter(Phase::Configuring, &format!("the address of {}", some(&wanted))).await;
+            self.run.board.addresses(self.name(), &wanted).await.map_err(blocked)?;
         }
     }
 
@@ -191,6 +195,14 @@ impl Progress {
             ..Fault::timeout(format!("its configuration took longer than {seconds} s{at}"), hint)
         }
     }
+}
+
+/// Names, as many as fit into a line.
+fn some(names: &BTreeSet<NodeName>) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMES_SHOWN_MAX).map(NodeName::as_str).collect();
+    let more = names.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }
 
 fn last_lines(mut log: Vec<String>) -> Vec<String> {

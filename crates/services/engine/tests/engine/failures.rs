@@ -1,10 +1,12 @@
 //! What fails, what it costs the others, and how it is told.
 
+use muster_api::{Event, EventBody};
 use muster_engine::Exit;
 use muster_provider::Status;
-use muster_provider::fake::{Fault, Operation};
+use muster_provider::fake::{Fault, Gate, Operation};
 use muster_spec::OnFailure;
 use muster_types::Phase;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{TestBlueprint, TestGroup, Trouble, Wants, World, name};
 
@@ -86,6 +88,34 @@ async fn a_permanent_error_fails_its_node_at_once() {
     assert!(!world.agents.memory_of("web-1").document.contains("web-2="));
     assert_eq!(world.up(&blueprint).await.exit, Exit::Done);
     assert!(world.agents.memory_of("web-1").document.contains("web-2="));
+    world.assert_true_to(&blueprint).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_many_addresses_goes_on_when_one_of_them_never_comes() {
+    let world = World::new();
+    let (late, never) = (Gate::new(), Gate::new());
+    world.cloud.inject_for(&name("web-2"), Operation::Create, Fault::Hold(late.clone()), 1);
+    world.cloud.inject_for(&name("web-3"), Operation::Create, Fault::Hold(never.clone()), 1);
+    world.cloud.inject_for(&name("web-3"), Operation::Create, Fault::Refuse(Status::Permanent), 1);
+    let blueprint = web(3).with(|groups| groups[0].wants = Wants::Everybody);
+    let mut process = world.process();
+    let plan = process.engine.plan(&blueprint).await.unwrap();
+    let run = process.engine.up(&blueprint, plan, CancellationToken::new());
+    let watch = async {
+        // `web-1` waits for both; the second of them fails first.
+        let waits = |event: &Event| matches!(&event.body, EventBody::Phase { waiting_for, .. } if waiting_for == "the address of web-2, web-3");
+        while !waits(&process.events.recv().await.unwrap()) {}
+        never.open();
+        let failed = |event: &Event| matches!(&event.body, EventBody::Failed { .. });
+        while !failed(&process.events.recv().await.unwrap()) {}
+        late.open();
+    };
+    let (outcome, ()) = tokio::join!(run, watch);
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.exit, outcome.ready()), (Exit::Partly, 2), "{outcome:?}");
+    assert!(world.agents.memory_of("web-1").document.contains("web-2="));
+    assert_eq!(world.up(&blueprint).await.exit, Exit::Done);
     world.assert_true_to(&blueprint).await;
 }
 
