@@ -38,7 +38,7 @@ impl NamespaceCommand<'_> {
     /// Clones and executes. The child is killed when the calling thread ends, so call from the main thread. Exit code
     /// 127 means that the program could not be executed.
     pub fn spawn(&self) -> io::Result<NamespaceChild> {
-        let prepared = self.prepare()?;
+        let mut prepared = self.prepare()?;
         let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
             texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
         };
@@ -60,7 +60,7 @@ impl NamespaceCommand<'_> {
         // makes async-signal-safe calls until it executes another program.
         let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const request, size_of::<libc::clone_args>()) };
         match result {
-            0 => run_child(&prepared, &arguments, &environment),
+            0 => run_child(&mut prepared, &arguments, &environment),
             pid if pid > 0 => {
                 // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
                 let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -91,9 +91,10 @@ impl NamespaceCommand<'_> {
     }
 }
 
-fn run_child(prepared: &Prepared, arguments: &[*const libc::c_char], environment: &[*const libc::c_char]) -> ! {
-    // Sources are first moved out of the way of the targets 0…n; all of this is async-signal-safe.
-    let base: RawFd = 100;
+fn run_child(prepared: &mut Prepared, arguments: &[*const libc::c_char], environment: &[*const libc::c_char]) -> ! {
+    // Sources are first moved out of the way of the targets 0…n, to numbers that are free: a fixed range may hold other
+    // sources. All of this is async-signal-safe.
+    let base = RawFd::try_from(prepared.files.len()).unwrap_or(RawFd::MAX);
     // SAFETY: only async-signal-safe system calls on values that the parent made before the clone.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -101,15 +102,14 @@ fn run_child(prepared: &Prepared, arguments: &[*const libc::c_char], environment
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
-        let mut offset: RawFd = 0;
-        for file in &prepared.files {
-            if libc::dup3(*file, base + offset, libc::O_CLOEXEC) < 0 {
+        for file in &mut prepared.files {
+            *file = libc::fcntl(*file, libc::F_DUPFD_CLOEXEC, base);
+            if *file < 0 {
                 libc::_exit(126);
             }
-            offset += 1;
         }
-        for target in 0..offset {
-            if libc::dup2(base + target, target) < 0 {
+        for (target, file) in (0..base).zip(&prepared.files) {
+            if libc::dup2(*file, target) < 0 {
                 libc::_exit(126);
             }
         }
