@@ -19,7 +19,8 @@ impl Findings {
         self.diagnostics.push(diagnostic);
     }
 
-    fn pending(&self, tree: &Tree) -> bool {
+    /// Whether a value is a template that is not rendered yet.
+    pub fn pending(&self, tree: &Tree) -> bool {
         self.templates && tree.as_str().is_some_and(is_template)
     }
 }
@@ -233,7 +234,6 @@ impl<'t> MapReader<'t> {
     pub fn new(tree: &'t Tree, what: &'t str, out: &mut Findings) -> Option<Self> {
         match &tree.node {
             Node::Map(entries) => Some(Self { what, span: tree.span, entries, asked: Vec::new() }),
-            _ if out.pending(tree) => None,
             _ => {
                 let message = format!("{what} must be a mapping, but it is {}", tree.kind());
                 let found = Diagnostic::error(codes::READ_TYPE, message, "write `key: value` lines, indented alike");

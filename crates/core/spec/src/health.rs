@@ -9,6 +9,9 @@ use crate::values;
 
 /// Reads a `health` block. While its templates are not rendered (`out.templates`), what they stand for is left out.
 pub fn read_health(tree: &Tree, out: &mut Findings) -> Option<HealthSpec> {
+    if out.pending(tree) {
+        return None;
+    }
     let mut map = MapReader::new(tree, "`health`", out)?;
     let default = HealthSpec::default();
     let spec = HealthSpec {

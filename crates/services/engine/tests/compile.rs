@@ -1,6 +1,7 @@
 //! From cluster files to what nodes are given, and what is said about files that are wrong.
 
 mod compile {
+    mod any;
     mod bad;
     mod common;
     mod good;

@@ -109,10 +109,14 @@ fn keys(value: &Value) -> Vec<String> {
 /// The failing expression inside the scalar if it can be found in the file, else the whole scalar.
 fn place(error: &Error, leaf: &Tree, sources: &SourceMap) -> (Span, &'static str) {
     let text = leaf.as_str().unwrap_or_default();
+    // The engine counts bytes, and may end in the middle of a character.
+    let floor = |at: usize| (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let ceil = |at: usize| (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     let range = error.range().filter(|range| range.end <= text.len() && range.start <= range.end);
+    let range = range.map(|range| floor(range.start)..ceil(range.end.max(range.start + 1)));
     let map = OffsetMap::of(sources, leaf);
     match (range, map) {
-        (Some(range), Some(map)) => (map.span(range.start, range.end.max(range.start + 1).min(text.len())), "here"),
+        (Some(range), Some(map)) => (map.span(range.start, range.end), "here"),
         _ => (leaf.span, "in this template"),
     }
 }
