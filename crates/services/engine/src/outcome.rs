@@ -92,3 +92,42 @@ pub(crate) fn exit_of(nodes: &[NodeOutcome], removed: usize, leftovers: usize) -
         Exit::Failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(phase: Phase, timed_out: bool) -> NodeOutcome {
+        NodeOutcome {
+            name: NodeName::new("web-1").unwrap(),
+            group: GroupName::new("web").unwrap(),
+            verb: Verb::Create,
+            phase,
+            reason: String::new(),
+            step: None,
+            log: Vec::new(),
+            hint: String::new(),
+            machine: None,
+            addresses: Vec::new(),
+            changed: 0,
+            took: Duration::ZERO,
+            timed_out,
+        }
+    }
+
+    #[test]
+    fn the_exit_says_how_much_was_done_and_what_was_lacking() {
+        let ready = || node(Phase::Ready, false);
+        let failed = || node(Phase::Failed, false);
+        let late = || node(Phase::Failed, true);
+        let planned = || node(Phase::Planned, false);
+        assert_eq!(exit_of(&[], 0, 0), Exit::Done);
+        assert_eq!(exit_of(&[ready(), ready()], 3, 0), Exit::Done);
+        assert_eq!(exit_of(&[ready()], 0, 1), Exit::Partly);
+        assert_eq!(exit_of(&[ready(), late()], 0, 0), Exit::Partly);
+        assert_eq!(exit_of(&[failed()], 1, 0), Exit::Partly);
+        assert_eq!(exit_of(&[failed(), late()], 0, 0), Exit::Failed);
+        assert_eq!(exit_of(&[late(), planned()], 0, 0), Exit::TimedOut);
+        assert_eq!(exit_of(&[], 0, 2), Exit::Failed);
+    }
+}

@@ -47,3 +47,32 @@ impl Tries {
         self.backoff.get_or_insert_with(|| Backoff::new(limits.pause_first, limits.pause_longest)).pause()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What follows on failures of a node whose machine runs, until nothing does.
+    fn story(policy: Option<OnFailure>) -> Vec<&'static str> {
+        let mut tries = Tries::new(policy);
+        std::iter::from_fn(|| tries.after(true, true)).map(Verb::as_str).collect()
+    }
+
+    #[test]
+    fn a_policy_gives_a_bounded_number_of_tries() {
+        assert!(story(None).is_empty());
+        assert!(story(Some(OnFailure::Keep)).is_empty());
+        assert_eq!(story(Some(OnFailure::Retry(2))), ["configure", "configure"]);
+        assert_eq!(story(Some(OnFailure::Replace)), ["replace"]);
+        assert_eq!(story(Some(OnFailure::Retry(u32::MAX))).len(), RETRIES_MAX as usize);
+    }
+
+    #[test]
+    fn a_try_goes_on_from_what_is_there() {
+        let next = |has_machine, is_running| Tries::new(Some(OnFailure::Retry(1))).after(has_machine, is_running);
+        assert_eq!(next(false, false), Some(Verb::Create));
+        assert_eq!(next(true, false), Some(Verb::Start));
+        assert_eq!(next(true, true), Some(Verb::Configure));
+        assert_eq!(Tries::new(Some(OnFailure::Replace)).after(false, false), Some(Verb::Create));
+    }
+}
