@@ -25,7 +25,7 @@ impl Agent {
     /// Binds the port, loads or makes the key, and goes on with a configuration that was not finished. To be called
     /// within a tokio runtime; one with a single thread is enough.
     pub fn build(config: AgentConfig) -> Result<Self, AgentError> {
-        let AgentConfig { bootstrap, state_dir, listen, boot_id, rebooted_from_inside, ready, limits } = config;
+        let AgentConfig { bootstrap, state_dir, root, listen, boot_id, rebooted_from_inside, ready, limits } = config;
         if bootstrap.version != BOOTSTRAP_VERSION {
             return Err(AgentError::Bootstrap { found: bootstrap.version, known: BOOTSTRAP_VERSION });
         }
@@ -36,11 +36,9 @@ impl Agent {
         let (cluster, node) = (bootstrap.cluster.clone(), bootstrap.node.clone());
         let identity = Identity::open(&state_dir, bootstrap)?;
         let supervisor = Supervisor::new();
-        let applier = Applier::open(
-            ApplierConfig { boot_id: boot.id.clone(), rebooted_from_inside, ..ApplierConfig::new(&state_dir) },
-            supervisor.clone(),
-        )
-        .map_err(|source| AgentError::Applier { source })?;
+        let boot_id = boot.id.clone();
+        let applied = ApplierConfig { state_dir, root, node: node.clone(), boot_id, rebooted_from_inside };
+        let applier = Applier::open(applied, supervisor.clone()).map_err(|source| AgentError::Applier { source })?;
         let execs = Arc::new(Semaphore::new(limits.execs));
         let shared = Shared { cluster, node, boot, identity: Arc::new(identity), applier, supervisor, execs, limits };
         Ok(Self { listener, shared: Arc::new(shared), ready })

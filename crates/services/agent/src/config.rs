@@ -14,6 +14,8 @@ pub struct AgentConfig {
     pub bootstrap: Bootstrap,
     /// Made on demand, 0700.
     pub state_dir: PathBuf,
+    /// `/`; another folder stands for the node in tests, see `ApplierConfig`.
+    pub root: PathBuf,
     pub listen: SocketAddr,
     /// New with every start of the machine; `None` makes one from the kernel's and the start of PID 1.
     pub boot_id: Option<String>,
@@ -30,6 +32,7 @@ impl AgentConfig {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), bootstrap.port),
             bootstrap,
             state_dir: PathBuf::from("/var/lib/muster"),
+            root: PathBuf::from("/"),
             boot_id: None,
             rebooted_from_inside: false,
             ready: None,

@@ -15,7 +15,7 @@ use muster_stdx::{OnError, chain};
 use serde::Deserialize;
 
 use super::Shared;
-use crate::apply::ApplyRefusal;
+use crate::apply::{ApplyError, ApplyRefusal};
 use crate::reply::{Payload, Refusal, lines};
 use crate::serve::Caller;
 use crate::{checks as health, exec as command};
@@ -38,7 +38,7 @@ pub(super) async fn configure(
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
             .hint("have the nodes fetch large files instead of writing them into the document"));
     }
-    let events = shared.applier.apply(request).await.map_err(|refused| apply_refusal(&refused))?;
+    let events = shared.applier.apply(request).await.map_err(|refused| Refusal::from(&refused))?;
     Ok(lines(events, shared.limits.heartbeat))
 }
 
@@ -71,9 +71,7 @@ pub(super) async fn logs(
     let bad = |error: &dyn Display| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", error.to_string());
     let Query(query) = query.map_err(|error| bad(&error))?;
     let count = query.lines.unwrap_or(LOG_LINES_DEFAULT).min(LOG_LINES_MAX);
-    let events = shared.applier.logs(count, query.step, query.follow).await.map_err(|error| {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "logs", chain(&error)).hint("look at the disk of the node")
-    })?;
+    let events = shared.applier.logs(count, query.step, query.follow).await.map_err(|error| log_refusal(&error))?;
     Ok(lines(events, shared.limits.heartbeat))
 }
 
@@ -102,10 +100,19 @@ pub(super) async fn exec(State(shared): State<Arc<Shared>>, mut request: Request
     Ok(response)
 }
 
-fn apply_refusal(refused: &ApplyRefusal) -> Refusal {
-    let code = match refused {
-        ApplyRefusal::Busy => "busy",
-        ApplyRefusal::Stale { .. } => "stale",
-    };
-    Refusal::new(StatusCode::CONFLICT, code, chain(refused))
+impl From<&ApplyRefusal> for Refusal {
+    fn from(refused: &ApplyRefusal) -> Self {
+        let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, refused.code(), chain(refused)).hint(refused.hint())
+    }
+}
+
+fn log_refusal(error: &ApplyError) -> Refusal {
+    match error {
+        ApplyError::NoStep { .. } => Refusal::new(StatusCode::NOT_FOUND, "no_step", chain(error))
+            .hint("leave out the step to see the lines of all"),
+        ApplyError::Open { .. } => {
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "logs", chain(error)).hint("look at the disk of the node")
+        }
+    }
 }

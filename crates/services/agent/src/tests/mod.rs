@@ -5,7 +5,7 @@ mod enrolment;
 mod impostors;
 mod raw;
 mod renewal;
-//mod work;
+mod work;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -88,6 +88,7 @@ impl World {
     fn config(&self) -> AgentConfig {
         AgentConfig {
             state_dir: self.state_dir(),
+            root: self.folder.path().join("root"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             boot_id: Some("this-start".to_owned()),
             ..AgentConfig::new(self.bootstrap())

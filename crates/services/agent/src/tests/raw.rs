@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -112,6 +113,16 @@ impl Raw {
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// The body of an answer that is a stream.
+    pub(super) async fn stream<T: Serialize>(&mut self, method: &Method, path: &str, body: &T) -> Incoming {
+        self.sender.ready().await.unwrap();
+        let body = Full::new(serde_json::to_vec(body).unwrap().into());
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "any").body(body);
+        let response = self.sender.send_request(request.unwrap()).await.unwrap();
+        assert!(response.status().is_success());
+        response.into_body()
     }
 
     pub(super) async fn get(&mut self, path: &str) -> (StatusCode, Value) {
