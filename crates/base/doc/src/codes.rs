@@ -75,6 +75,10 @@ codes! {
     CLOUD_NO_EFFECT = "M0602": "A part of a cloud-config has no effect at the place where it stands.";
     CLOUD_CONTENT = "M0603": "The content of a file cannot be decoded as its encoding says.";
     CLOUD_VALUE = "M0604": "A value of a cloud-config holds what cannot be written on a node, such as a colon in a user's name.";
+
+    LOCAL_TYPE = "M0901": "The block of the provider `local` is not a mapping.";
+    LOCAL_KEY = "M0902": "The block of the provider `local` has a setting that does not exist.";
+    LOCAL_SUBNET = "M0903": "The subnet of the provider `local` is not a private IPv4 network of 8 to 29 bits.";
 }
 
 /// The explanation of a code.
