@@ -88,10 +88,10 @@ impl Tally {
 
     fn report(&self, command: &str) {
         for (step, times) in &self.steps {
-            figure(&format!("kills of {command} after `{step}`"), times);
+            figure(&format!("{command}-killed-after-{}", step.replace(' ', "-")), times);
         }
-        figure(&format!("kills of {command}"), self.total);
-        figure(&format!("kills of {command} while it ran"), self.running);
+        figure(&format!("{command}-kills"), self.total);
+        figure(&format!("{command}-kills-while-running"), self.running);
         assert!(
             self.running * 10 >= self.total * 9,
             "only {} of {} kills hit a running {command}",

@@ -105,7 +105,7 @@ impl Sandbox {
         self.start(arguments).wait()
     }
 
-    /// What of the program is on this machine now. In a sandbox that is not `alone`, others' nodes count too.
+    /// What of this sandbox's clusters is on the machine now.
     pub fn traces(&self) -> Traces {
         Traces::take(&[&self.state(), &self.runtime()])
     }

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The file name of the program.
-const PROGRAM: &str = "muster";
 /// The folder of the program in every cgroup hierarchy.
 const CGROUP: &str = "/muster/";
 /// Deeper than anything that is looked at; a loop of links is not followed anyway.
@@ -20,25 +18,25 @@ pub struct Traces(BTreeMap<&'static str, BTreeSet<String>>);
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) command: String,
-    /// Runs the program, or runs in a cgroup of it.
-    ours: bool,
+    environment: String,
+    cgroups: String,
     namespaces: BTreeSet<String>,
 }
 
 impl Traces {
-    /// Looks at the whole machine, and at all that is below these folders.
-    ///
-    /// Namespaces are counted while a process of the program, or one in its cgroups, is in them: a browser that starts
-    /// meanwhile makes some too. Those that a mount keeps show as a mount.
+    /// Looks at what belongs to these folders: processes that name one in their command or environment or are in a cgroup
+    /// of its clusters, their namespaces, those cgroups, mounts that name a folder, all that is in the folders, and the
+    /// machine's links. Other people's clusters come and go meanwhile and are nothing to this test.
     pub fn take(folders: &[&Path]) -> Self {
         let processes = processes();
         let own = namespaces(Path::new("/proc/self"));
-        let ours = || processes.iter().filter(|process| process.ours);
+        let ours = || processes.iter().filter(|process| process.is_of(folders));
+        let mounts = mounts(&read("/proc/self/mountinfo"));
         let kinds = [
             ("process", ours().map(|process| format!("{} {}", process.pid, process.command)).collect()),
             ("namespace", ours().flat_map(|process| process.namespaces.difference(&own).cloned()).collect()),
-            ("mount", mounts(&read("/proc/self/mountinfo"))),
-            ("cgroup", cgroups(&read("/proc/self/mounts"))),
+            ("mount", mounts.into_iter().filter(|mount| mentions(mount, folders)).collect()),
+            ("cgroup", cgroups(&read("/proc/self/mounts"), folders)),
             ("link", links(&read("/proc/self/net/dev"))),
             ("file", folders.iter().flat_map(|folder| files(folder)).collect()),
         ];
@@ -91,18 +89,45 @@ pub(crate) fn processes() -> Vec<Process> {
 /// `None` for kernel threads, and for processes that have ended meanwhile.
 fn process(pid: i32) -> Option<Process> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
-    let command = read(folder.join("cmdline")).replace('\0', " ").trim_end().to_owned();
-    let program = fs_err::read_link(folder.join("exe")).ok();
-    let runs_it = program.as_deref().and_then(Path::file_name).is_some_and(|name| {
-        let name = name.to_string_lossy();
-        name == PROGRAM || name.strip_suffix(" (deleted)") == Some(PROGRAM)
-    });
-    let namespaces = namespaces(&folder);
-    if command.is_empty() && program.is_none() {
+    let words = |name: &str| read(folder.join(name)).replace('\0', " ").trim_end().to_owned();
+    let command = words("cmdline");
+    if command.is_empty() && fs_err::read_link(folder.join("exe")).is_err() {
         return None;
     }
-    let ours = runs_it || read(folder.join("cgroup")).contains(CGROUP);
-    Some(Process { pid, command, ours, namespaces })
+    Some(Process {
+        pid,
+        command,
+        environment: words("environ"),
+        cgroups: words("cgroup"),
+        namespaces: namespaces(&folder),
+    })
+}
+
+impl Process {
+    fn is_of(&self, folders: &[&Path]) -> bool {
+        // This test's own process may name the folder too.
+        let other = self.pid.cast_unsigned() != std::process::id();
+        let named = mentions(&self.command, folders) || mentions(&self.environment, folders);
+        let in_cgroup = self
+            .cgroups
+            .lines()
+            .filter_map(|line| line.split_once(CGROUP))
+            .any(|(_, path)| path.split('/').next().is_some_and(|scope| is_scope_of(scope, folders)));
+        other && (named || in_cgroup)
+    }
+}
+
+fn mentions(text: &str, folders: &[&Path]) -> bool {
+    folders.iter().any(|folder| text.contains(&*folder.to_string_lossy()))
+}
+
+/// Whether the name of a cgroup is that of a cluster whose state is in one of the folders.
+fn is_scope_of(scope: &str, folders: &[&Path]) -> bool {
+    let Some((cluster, _)) = scope.rsplit_once('-') else { return false };
+    folders.iter().any(|state| {
+        let data = state.join("clusters").join(cluster).join("local");
+        muster_provider_local::scope_name(cluster, &data) == scope
+    })
 }
 
 /// Such as `net:[4026531840]`.
@@ -124,13 +149,15 @@ fn mounts(mountinfo: &str) -> BTreeSet<String> {
     mountinfo.lines().filter_map(describe).collect()
 }
 
-fn cgroups(mounts: &str) -> BTreeSet<String> {
+fn cgroups(mounts: &str, state: &[&Path]) -> BTreeSet<String> {
     let hierarchies = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
         let (point, kind) = (words.next()?, words.next()?);
         matches!(kind, "cgroup" | "cgroup2").then(|| Path::new(point).join(CGROUP.trim_matches('/')))
     });
-    hierarchies.flat_map(|top| folders(&top, DEPTH_MAX)).map(|path| path.display().to_string()).collect()
+    let scopes = hierarchies.flat_map(|top| fs_err::read_dir(top).into_iter().flatten().flatten());
+    let ours = scopes.filter(|entry| is_scope_of(&entry.file_name().to_string_lossy(), state));
+    ours.flat_map(|entry| folders(&entry.path(), DEPTH_MAX)).map(|path| path.display().to_string()).collect()
 }
 
 /// The folder itself and every folder below it.
@@ -181,18 +208,19 @@ mod tests {
     fn a_process_and_its_files_are_seen_until_they_are_gone() {
         let _turn = take_turn(FlockArg::LockExclusive);
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join(PROGRAM);
+        let program = folder.path().join("program");
         fs_err::copy("/bin/sh", &program).unwrap();
         let state = folder.path().join("state");
         fs_err::create_dir_all(state.join("clusters")).unwrap();
-        let before = Traces::take(&[&state]);
+        let folders = [state.as_path(), program.as_path()];
+        let before = Traces::take(&folders);
         fs_err::create_dir_all(state.join("clusters/demo")).unwrap();
         fs_err::write(state.join("muster.db-wal"), "").unwrap();
         let mut command = std::process::Command::new(&program);
         command.args(["-c", "echo up; while :; do sleep 1000; done"]);
         let mut running = Running::start(command);
         running.wait_line(Duration::from_secs(20), |_| true);
-        let during = Traces::take(&[&state]);
+        let during = Traces::take(&folders);
         let lines = before.difference(&during);
         assert_eq!(lines.len(), 2, "{lines:#?}");
         assert!(lines[0].starts_with("+ file ") && lines[0].ends_with("state/clusters/demo"), "{lines:?}");
@@ -201,7 +229,7 @@ mod tests {
         assert!(same.is_err());
         drop(running);
         fs_err::remove_dir(state.join("clusters/demo")).unwrap();
-        Traces::assert_same(&before, &Traces::take(&[&state]));
+        Traces::assert_same(&before, &Traces::take(&folders));
     }
 
     #[test]
@@ -211,18 +239,19 @@ mod tests {
         }
         let _turn = take_turn(FlockArg::LockExclusive);
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join(PROGRAM);
+        let program = folder.path().join("program");
         fs_err::copy("/bin/sh", &program).unwrap();
-        let before = Traces::take(&[]);
+        let folders = [program.as_path()];
+        let before = Traces::take(&folders);
         let mut command = std::process::Command::new("unshare");
         command.args(["--net", "--uts"]).arg(&program).args(["-c", "echo up; while :; do sleep 1000; done"]);
         let mut running = Running::start(command);
         running.wait_line(Duration::from_secs(20), |_| true);
-        let lines = before.difference(&Traces::take(&[]));
+        let lines = before.difference(&Traces::take(&folders));
         let seen = |kind: &str| lines.iter().filter(|line| line.starts_with(&format!("+ namespace {kind}:["))).count();
         assert_eq!((seen("net"), seen("uts"), seen("mnt")), (1, 1, 0), "{lines:#?}");
         drop(running);
-        Traces::assert_same(&before, &Traces::take(&[]));
+        Traces::assert_same(&before, &Traces::take(&folders));
     }
 
     #[test]

@@ -10,6 +10,8 @@ const TOP: &str = "muster";
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", "freezer"];
 /// Keeps a runaway node from taking every process id of the machine.
 const PROCESSES_MAX: u32 = 16_384;
+/// How long killed processes may take to be gone.
+const END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 const CPU_PERIOD_US: u64 = 100_000;
 
 #[derive(Debug, Clone)]
@@ -99,13 +101,14 @@ impl Cgroups {
         self.folders(group).try_for_each(|(_, folder)| remove_empty(&folder))
     }
 
-    /// Removes whatever is left of the scope. Processes must have ended.
+    /// Ends whatever is left of the scope and removes its cgroups: those of a shepherd that was killed, whose nodes may
+    /// still be dying.
     pub(crate) fn remove_all(&self) -> io::Result<()> {
         for (_, folder) in self.folders("") {
             for entry in fs_err::read_dir(&folder).into_iter().flatten() {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
-                    remove_empty(&entry.path())?;
+                    end_and_remove(&entry.path())?;
                 }
             }
             remove_empty(&folder)?;
@@ -203,12 +206,35 @@ fn enable_controllers(mount: &Path, scope: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends the processes of a cgroup, frozen ones too, and removes it.
+fn end_and_remove(folder: &Path) -> io::Result<()> {
+    let until = std::time::Instant::now() + END_TIMEOUT;
+    loop {
+        // A frozen process does not die; a hierarchy that cannot freeze has neither file.
+        for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            if folder.join(file).exists() {
+                fs_err::write(folder.join(file), value)?;
+            }
+        }
+        for pid in fs_err::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
+            // A process that this namespace does not see is listed as 0, which would stand for our own group.
+            let Some(pid) = pid.parse().ok().filter(|pid| *pid > 1) else { continue };
+            // It may have ended since the file was read.
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
+        }
+        match remove_empty(folder) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && std::time::Instant::now() < until => {}
+            result => return result,
+        }
+    }
+}
+
 /// The kernel needs a moment after the last process has been reaped: a few short tries.
 fn remove_empty(folder: &Path) -> io::Result<()> {
     let mut pause = std::time::Duration::from_millis(1);
     for _ in 0..9 {
         match fs_err::remove_dir(folder) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(pause),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(pause),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             result => return result,
         }

@@ -1,6 +1,5 @@
 //! Where things are. A machine exists if and only if its folder `machines/ID` does.
 
-use std::hash::Hasher as _;
 use std::path::{Path, PathBuf};
 
 use muster_types::MachineId;
@@ -10,32 +9,28 @@ const MAKING: &str = ".making-";
 /// Prefix of a machine's folder that is being removed.
 const REMOVING: &str = ".removing-";
 
+/// The name of a scope that is unique on this machine: two people may both have a cluster `demo`. Sockets and cgroups
+/// carry it.
+pub fn scope_name(scope: &str, data: &Path) -> String {
+    // FNV-1a, 64 bits: the same in every build, which std's hashers do not promise.
+    let bytes = data.as_os_str().as_encoded_bytes();
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{scope}-{:08x}", hash & 0xffff_ffff)
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) data: PathBuf,
     pub(crate) runtime: PathBuf,
-    /// The scope's name made unique on this machine: two people may both have a cluster `demo`.
+    /// See `scope_name`.
     pub(crate) name: String,
 }
 
 impl Layout {
     pub(crate) fn new(scope: &str, data: &Path, runtime: &Path) -> Self {
-        // FNV-1a, 64 bits: the same in every build, which std's hashers do not promise.
-        struct Fnv(u64);
-        impl std::hash::Hasher for Fnv {
-            fn finish(&self) -> u64 {
-                self.0
-            }
-            fn write(&mut self, bytes: &[u8]) {
-                for byte in bytes {
-                    self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-                }
-            }
-        }
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-        hash.write(data.as_os_str().as_encoded_bytes());
-        let name = format!("{scope}-{:08x}", hash.finish() & 0xffff_ffff);
-        Self { data: data.to_owned(), runtime: runtime.to_owned(), name }
+        Self { data: data.to_owned(), runtime: runtime.to_owned(), name: scope_name(scope, data) }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -19,6 +19,7 @@ mod settings;
 mod shepherd;
 mod skeleton;
 
+pub use layout::scope_name;
 pub use node_init::{NodeContext, run as run_node_init};
 pub use provider::LocalFactory;
 pub use shepherd::{ShepherdOptions, run as run_shepherd};
