@@ -21,10 +21,16 @@ pub(crate) fn script(units: &[String], state: &Path, restore: Option<&Path>) -> 
     text.push_str("{ printf 'ready\\n' >&9; read -r __muster <&9; } 2>/dev/null\n");
     text.push_str(GO_ON);
     for (number, unit) in units.iter().enumerate() {
-        // A comment alone makes no group, so each begins with `:`.
-        write!(text, "{{ :\n{unit}\n}} 9<&-\n{}{GO_ON}", report(number, state)).expect("a String takes everything");
+        let (group, report) = (group(unit), report(number, state));
+        write!(text, "{group} 9<&-\n{report}{GO_ON}").expect("a String takes everything");
     }
     text
+}
+
+/// The unit as one compound command. Comments alone make none, so they get a `:`.
+pub(super) fn group(unit: &str) -> String {
+    let is_empty = unit.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    format!("{{ {}\n{unit}\n}}", if is_empty { ":" } else { "" })
 }
 
 const GO_ON: &str = "case $__muster in go) ;; *) exit 1 ;; esac\n";

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use super::script::{SHELL, script};
+use super::script::{SHELL, group, script};
 use crate::apply::tool;
 use crate::exec::{Process, exit_code};
 use muster_sys::session::Session;
@@ -108,7 +108,7 @@ fn ends_in_backslash(text: &str) -> bool {
 
 /// Whether a shell finds the text whole, and would notice a bracket after it: a here document would swallow that.
 async fn is_complete(text: &str, scratch: &Path) -> io::Result<bool> {
-    let grouped = format!("{{ :\n{text}\n}}\n");
+    let grouped = format!("{}\n", group(text));
     let followed = format!("{text}\n)\n");
     Ok(!ends_in_backslash(text) && passes(&grouped, scratch).await? && !passes(&followed, scratch).await?)
 }

@@ -1,1 +1,0 @@
-//! Documents applied to a folder that stands for a node.
