@@ -49,7 +49,7 @@ impl Compiled {
                 let Ok(name) = NodeName::of(&spec.name, index) else { continue };
                 let world = Arc::new(self.world(&members));
                 // What fails was told when it was tried out with addresses; here only what it asks for counts.
-                drop(self.render_in(&name, &world));
+                drop(self.draft(&name, &world));
                 let groups = world.missing.take().into_iter().filter_map(|name| members.0.get(&name));
                 of_group.extend(groups.map(|member| member.group.clone()).filter(|group| *group != spec.name));
             }

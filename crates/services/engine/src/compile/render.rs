@@ -19,6 +19,12 @@ use super::{Compiled, Member, Members, RenderFault, Rendered, merge};
 /// Documentation addresses: they stand for those that are not there yet while templates are tried out.
 const TRIAL_ADDRESS: [u8; 3] = [192, 0, 2];
 
+/// What one node is given, before it becomes text.
+pub(super) struct Draft {
+    pub(super) config: Tree,
+    checks: Vec<Check>,
+}
+
 impl Compiled {
     /// What a node is given. The same members give the same result, byte for byte.
     pub fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault> {
@@ -33,7 +39,14 @@ impl Compiled {
         World::new(groups.filter_map(|spec| Some((&spec.name, &self.groups.get(&spec.name)?.ports))), members)
     }
 
-    pub(super) fn render_in(&self, name: &NodeName, world: &Arc<World>) -> Result<Rendered, Vec<Diagnostic>> {
+    fn render_in(&self, name: &NodeName, world: &Arc<World>) -> Result<Rendered, Vec<Diagnostic>> {
+        let Draft { config, checks } = self.draft(name, world)?;
+        let document = format!("#cloud-config\n{}", emit(&config));
+        let hash = hex(&Sha256::digest(&document));
+        Ok(Rendered { document, hash, checks })
+    }
+
+    pub(super) fn draft(&self, name: &NodeName, world: &Arc<World>) -> Result<Draft, Vec<Diagnostic>> {
         let Some((node, group)) = world.node(name.as_str()).and_then(|node| {
             let group = self.groups.get(&node.group)?;
             Some((Arc::clone(node), group))
@@ -50,16 +63,13 @@ impl Compiled {
             world: Arc::clone(world),
         });
         let mut out = Vec::new();
-        let document = self.document(name, group, &scope, &mut out);
+        let config = self.config(name, group, &scope, &mut out);
         let checks = self.checks(group, &scope, &mut out);
-        if out.iter().any(Diagnostic::is_error) {
-            return Err(out);
-        }
-        let hash = hex(&Sha256::digest(&document));
-        Ok(Rendered { document, hash, checks })
+        if out.iter().any(Diagnostic::is_error) { Err(out) } else { Ok(Draft { config, checks }) }
     }
 
-    fn document(&self, name: &NodeName, group: &Group, scope: &Value, out: &mut Vec<Diagnostic>) -> String {
+    /// The group's cloud-configs, rendered for one node and put together.
+    fn config(&self, name: &NodeName, group: &Group, scope: &Value, out: &mut Vec<Diagnostic>) -> Tree {
         let span = self.spec.name.span;
         let mut merged = Tree { node: Node::Map(Vec::new()), span };
         for part in &group.parts {
@@ -73,7 +83,7 @@ impl Compiled {
         {
             entries.insert(0, (Key { text: "hostname".to_owned(), span }, Tree::text(name.as_str(), span)));
         }
-        format!("#cloud-config\n{}", emit(&merged))
+        merged
     }
 
     fn checks(&self, group: &Group, scope: &Value, out: &mut Vec<Diagnostic>) -> Vec<Check> {
@@ -96,6 +106,14 @@ impl Compiled {
         checks(health)
     }
 
+    /// What the node itself would say about its cloud-config is said here, at its place in the file.
+    fn try_node(&self, name: &NodeName, world: &Arc<World>) -> Vec<Diagnostic> {
+        match self.draft(name, world).map(|draft| muster_cloudinit::read_document(&draft.config)) {
+            Ok(Ok(document)) => document.warnings,
+            Ok(Err(found)) | Err(found) => found,
+        }
+    }
+
     /// Renders the first and the last node of each group as if every node had an address.
     pub(super) fn try_out(&self) -> Vec<Diagnostic> {
         let mut members = Members::default();
@@ -115,7 +133,7 @@ impl Compiled {
             }
         }
         let world = Arc::new(self.world(&members));
-        tried.iter().filter_map(|name| self.render_in(name, &world).err()).flatten().collect()
+        tried.iter().flat_map(|name| self.try_node(name, &world)).collect()
     }
 }
 
