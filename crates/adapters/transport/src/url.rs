@@ -158,7 +158,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -202,8 +202,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_port_and_a_bad_url_are_told_apart() {
-        let (listener, address) = listener().await;
-        drop(listener);
+        // Bound and not listening: it refuses, and nobody else can get the port meanwhile.
+        let deaf = TcpSocket::new_v4().unwrap();
+        deaf.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = deaf.local_addr().unwrap();
         let refused = http_get(&format!("http://{address}/"), resolve_and_connect).await;
         assert!(matches!(refused, Err(UrlError::Connect { .. })), "{refused:?}");
         for bad in ["", "x", "/path", "ftp://a/", "http:///x", "http://a b/"] {

@@ -122,7 +122,7 @@ mod tests {
         for text in ["a", "b"] {
             sender.send(text).await.unwrap();
         }
-        let long = Duration::from_secs(600);
+        let long = Duration::from_mins(10);
         assert_eq!(next_chunk(&mut receiver, long).await.unwrap(), "\"a\"\n\"b\"\n");
         drop(sender);
         assert_eq!(next_chunk(&mut receiver, long).await, None);

@@ -16,7 +16,7 @@ use crate::reply::{Payload, Refusal};
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) async fn offer(State(shared): State<Arc<Shared>>) -> Result<Json<EnrolOffer>, Refusal> {
-    blocking(&shared, |identity| identity.offer()).await.map(Json)
+    blocking(&shared, Identity::offer).await.map(Json)
 }
 
 pub(super) async fn enrol(
@@ -27,7 +27,7 @@ pub(super) async fn enrol(
 }
 
 pub(super) async fn renewal_offer(State(shared): State<Arc<Shared>>) -> Result<Json<RenewOffer>, Refusal> {
-    blocking(&shared, |identity| identity.renewal_offer()).await.map(Json)
+    blocking(&shared, Identity::renewal_offer).await.map(Json)
 }
 
 pub(super) async fn renew(

@@ -153,7 +153,7 @@ async fn another_bootstrap_document_starts_anew() {
         Bootstrap { token_sha256: token_hash("another"), ..world.bootstrap() },
         Bootstrap { ca: other_ca.authority.ca_pem().to_owned(), ..world.bootstrap() },
     ] {
-        let running = world.start_with(AgentConfig { bootstrap: bootstrap.clone(), ..world.config() }).unwrap();
+        let running = World::start_with(AgentConfig { bootstrap: bootstrap.clone(), ..world.config() }).unwrap();
         let owner = if bootstrap.ca == world.bootstrap().ca { &world } else { &other_ca };
         let mut raw = Raw::connect(running.address, Some(&owner.operator())).await;
         assert_eq!(raw.get("/v1/status").await.1["enrolled"], false);
@@ -171,10 +171,10 @@ async fn what_cannot_be_read_is_an_error_and_not_a_fresh_start() {
     let (running, _client) = world.enrolled().await;
     running.stop().await;
     fs_err::write(world.state_dir().join("identity.json"), "{").unwrap();
-    let damaged = world.start_with(world.config()).err();
+    let damaged = World::start_with(world.config()).err();
     assert!(matches!(damaged, Some(AgentError::IdentityDamaged { .. })), "{damaged:?}");
     let newer = Bootstrap { version: 99, ..world.bootstrap() };
-    let newer = world.start_with(AgentConfig { bootstrap: newer, ..world.config() }).err();
+    let newer = World::start_with(AgentConfig { bootstrap: newer, ..world.config() }).err();
     assert!(matches!(newer, Some(AgentError::Bootstrap { found: 99, .. })), "{newer:?}");
 }
 

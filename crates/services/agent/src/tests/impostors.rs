@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 
 use muster_api::EnrolOffer;
 use muster_pki::{Identity, NodeKey, new_token, proof, token_hash};
-use muster_stdx::Supervisor;
 use muster_transport::{HandshakeFailure, ServerCertificate, ServerTls, TransportError};
 use muster_types::{NodeName, Redacted};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use super::raw::Raw;
@@ -74,7 +73,7 @@ async fn fall_for(world: &World, identity: &Identity, offer: &EnrolOffer) -> (Tr
 async fn a_man_in_the_middle_does_not_get_the_token() {
     let world = World::new();
     let running = world.start();
-    // He asks the true node... with an operator's certificate even, which he would not have.
+    // He has the true node's offer, for which he would need an operator's certificate.
     let mut raw = Raw::connect(running.address, Some(&world.operator())).await;
     let true_offer: EnrolOffer = serde_json::from_value(raw.get("/v1/enrol").await.1).unwrap();
     let key = NodeKey::generate().unwrap();
@@ -119,7 +118,7 @@ async fn a_node_with_another_document_is_an_impostor() {
     let world = World::new();
     let bootstrap =
         muster_api::Bootstrap { token_sha256: token_hash(new_token().unwrap().expose()), ..world.bootstrap() };
-    let running = world.start_with(AgentConfig { bootstrap, ..world.config() }).unwrap();
+    let running = World::start_with(AgentConfig { bootstrap, ..world.config() }).unwrap();
     let error = world.enrol(&world.client(running.address)).await.unwrap_err();
     assert!(matches!(error, TransportError::Impostor { .. }), "{error:?}");
     running.stop().await;
@@ -155,7 +154,6 @@ async fn who_speaks_no_tls_is_told_apart_from_who_does_not_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let client = world.client(address);
-    let supervisor = Supervisor::new();
     let plain = async {
         let (mut tcp, _) = listener.accept().await.unwrap();
         tcp.write_all(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n").await.unwrap();
@@ -172,10 +170,11 @@ async fn who_speaks_no_tls_is_told_apart_from_who_does_not_answer() {
     assert!(matches!(&error, TransportError::Handshake { source: HandshakeFailure::Io(_), .. }), "{error:?}");
     assert!(error.is_temporary());
 
-    drop(listener);
-    let error = client.status().await.unwrap_err();
+    // Bound and not listening: it refuses, and nobody else can get the port meanwhile.
+    let deaf = TcpSocket::new_v4().unwrap();
+    deaf.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let error = world.client(deaf.local_addr().unwrap()).status().await.unwrap_err();
     assert!(matches!(&error, TransportError::Dial { .. }) && error.is_temporary(), "{error:?}");
-    assert!(supervisor.shutdown(PATIENCE).await);
 }
 
 #[tokio::test]

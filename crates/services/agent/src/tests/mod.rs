@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Agent, AgentConfig, AgentError, AgentLimits};
 
 /// A wait for something that is sure to come; longer only when the machine is busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Loopback;
 
@@ -66,6 +66,7 @@ fn web_1() -> NodeName {
 impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir(folder.path().join("root")).unwrap();
         let authority = Authority::open_or_create(&folder.path().join("pki"), &cluster()).unwrap();
         Self { folder, authority, token: new_token().unwrap() }
     }
@@ -96,14 +97,14 @@ impl World {
     }
 
     fn start(&self) -> Running {
-        self.start_with(self.config()).unwrap()
+        Self::start_with(self.config()).unwrap()
     }
 
     fn start_limited(&self, limits: AgentLimits) -> Running {
-        self.start_with(AgentConfig { limits, ..self.config() }).unwrap()
+        Self::start_with(AgentConfig { limits, ..self.config() }).unwrap()
     }
 
-    fn start_with(&self, config: AgentConfig) -> Result<Running, AgentError> {
+    fn start_with(config: AgentConfig) -> Result<Running, AgentError> {
         let agent = Agent::build(config)?;
         let (address, token, supervisor) = (agent.address()?, CancellationToken::new(), Supervisor::new());
         supervisor.spawn("agent", OnError::Log, agent.run(token.clone()));
