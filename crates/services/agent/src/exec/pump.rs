@@ -19,7 +19,10 @@ use super::wire::{FrameReader, FrameWriter};
 use super::{Descriptor, ExecError, Process, Timing, exit_code};
 
 /// Frames of input that wait for a command that does not read. Signals and resizes overtake those.
-const STDIN_FRAMES_MAX: usize = 4;
+const STDIN_FRAMES_MAX: usize = 2;
+/// Read at once: a node has 8 MiB for its agent, and may run some dozens of commands.
+const OUTPUT_BYTES: usize = 16 * 1024;
+const _: () = assert!(OUTPUT_BYTES <= FRAME_BYTES_MAX, "what is read at once fits a frame");
 /// As much as a pipe can hold unless the administrator has raised it.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
 const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
@@ -63,7 +66,7 @@ async fn send_output<W: AsyncWrite + Unpin>(
 ) -> Result<ExecExit, ExecError> {
     let mut stdout = streams.terminal.as_ref().or(streams.stdout.as_ref());
     let mut stderr = streams.stderr.as_ref();
-    let mut buffer = vec![0; FRAME_BYTES_MAX];
+    let mut buffer = vec![0; OUTPUT_BYTES];
     let mut heartbeat = interval_at(Instant::now() + timing.heartbeat, timing.heartbeat);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut exit: Option<(i32, Instant)> = None;
