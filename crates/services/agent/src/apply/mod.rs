@@ -26,6 +26,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use muster_api::{ApplyEvent, ApplyRequest, ConfigPhase, ConfigState, LogLine};
 use muster_cloudinit::{Document, parse_document};
@@ -41,6 +42,9 @@ use log::Logs;
 use run::{EVENTS_MAX, Failure, Run};
 use steps::Machine;
 use worker::{Mode, Worker};
+
+/// How long a new document waits for the boot commands of the last one.
+const BOOT_WAIT: Duration = Duration::from_secs(10);
 
 /// Where the applier works, and what it has to know of the machine.
 #[derive(Debug, Clone)]
@@ -127,36 +131,22 @@ impl Applier {
 
     /// Applies a document, or joins the stream of the same one that is being applied. The work goes on when the
     /// receiver is dropped.
-    #[expect(clippy::unused_async, reason = "a caller need not know that nothing waits here today")]
-    pub async fn apply(&self, request: ApplyRequest) -> Result<mpsc::Receiver<ApplyEvent>, ApplyRefusal> {
+    ///
+    /// Right after a reboot the node may still be at the boot commands of its last document; another document waits
+    /// a little for those before it is refused.
+    pub async fn apply(&self, mut request: ApplyRequest) -> Result<mpsc::Receiver<ApplyEvent>, ApplyRefusal> {
         let shared = &self.shared;
-        if hex(&Sha256::digest(request.document.as_bytes())) != request.hash.to_ascii_lowercase() {
+        request.hash.make_ascii_lowercase();
+        if hex(&Sha256::digest(request.document.as_bytes())) != request.hash {
             return Err(ApplyRefusal::HashMismatch);
         }
-        let mut state = shared.lock();
-        let newest = state.journal.facts().generation;
-        if request.generation < newest {
-            return Err(ApplyRefusal::Stale { offered: request.generation, newest });
+        let booting = shared.lock().run.clone().filter(|run| run.is_of_boot() && run.hash() != request.hash);
+        if let Some(run) = booting
+            && tokio::time::timeout(BOOT_WAIT, run.finished()).await.is_err()
+        {
+            tracing::debug!("the boot commands of the last document take long");
         }
-        let run = match state.run.clone().filter(|_| state.busy) {
-            Some(run) if run.hash() == request.hash.to_ascii_lowercase() => {
-                state.journal.raise(request.generation).map_err(ApplyRefusal::Journal)?;
-                run
-            }
-            Some(run) => {
-                state.journal.raise(request.generation).map_err(ApplyRefusal::Journal)?;
-                return Err(ApplyRefusal::Busy { hash: run.hash().to_owned() });
-            }
-            None => {
-                let planned = plan::plan(&mut state, request)?;
-                if let Err(error) = shared.logs.keep_only(planned.document.steps.iter().map(|step| step.id.as_str())) {
-                    tracing::debug!(%error, "old logs stay");
-                }
-                shared.start(&mut state, planned.run, planned.document, Mode::Ask)
-            }
-        };
-        drop(state);
-        Ok(run.follow(&shared.logs, &shared.supervisor))
+        shared.order(request)
     }
 
     /// The newest generation whose orders were taken.
@@ -200,6 +190,33 @@ impl Applier {
 }
 
 impl Shared {
+    fn order(self: &Arc<Self>, request: ApplyRequest) -> Result<mpsc::Receiver<ApplyEvent>, ApplyRefusal> {
+        let mut state = self.lock();
+        let newest = state.journal.facts().generation;
+        if request.generation < newest {
+            return Err(ApplyRefusal::Stale { offered: request.generation, newest });
+        }
+        let run = match state.run.clone().filter(|_| state.busy) {
+            Some(run) if run.hash() == request.hash => {
+                state.journal.raise(request.generation).map_err(ApplyRefusal::Journal)?;
+                run
+            }
+            Some(run) => {
+                state.journal.raise(request.generation).map_err(ApplyRefusal::Journal)?;
+                return Err(ApplyRefusal::Busy { hash: run.hash().to_owned() });
+            }
+            None => {
+                let planned = plan::plan(&mut state, request)?;
+                if let Err(error) = self.logs.keep_only(planned.document.steps.iter().map(|step| step.id.as_str())) {
+                    tracing::debug!(%error, "old logs stay");
+                }
+                self.start(&mut state, planned.run, planned.document, Mode::Ask)
+            }
+        };
+        drop(state);
+        Ok(run.follow(&self.logs, &self.supervisor))
+    }
+
     fn start(self: &Arc<Self>, state: &mut State, run: Arc<Run>, document: Document, mode: Mode) -> Arc<Run> {
         state.run = Some(Arc::clone(&run));
         state.busy = true;
@@ -220,11 +237,11 @@ impl Shared {
             }
         };
         let facts = state.journal.facts().clone();
-        let run = Arc::new(Run::new(facts.hash.clone(), &document, plan::messages(text, &document.warnings)));
+        let run = Run::new(facts.hash.clone(), &document, plan::messages(text, &document.warnings));
+        let rebooted = matches!(&facts.finished, Some((ConfigPhase::Done, boot)) if *boot != self.boot_id);
+        let run = Arc::new(if rebooted { run.of_boot() } else { run });
         match facts.finished {
-            Some((ConfigPhase::Done, ref boot)) if *boot != self.boot_id => {
-                drop(self.start(&mut state, run, document, Mode::Boot));
-            }
+            Some(_) if rebooted => drop(self.start(&mut state, run, document, Mode::Boot)),
             Some((phase, _)) => {
                 self.restore(&run, &document, &facts);
                 run.finish(phase);

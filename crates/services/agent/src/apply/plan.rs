@@ -17,7 +17,7 @@ pub(super) struct Planned {
 
 /// Decides whether the document can be applied here, and begins it in the journal.
 pub(super) fn plan(state: &mut State, request: ApplyRequest) -> Result<Planned, ApplyRefusal> {
-    let hash = request.hash.to_ascii_lowercase();
+    let hash = request.hash.clone();
     let refuse = |state: &mut State, refusal: ApplyRefusal| {
         // The order was refused for what it says, not for who gave it: older owners are shut out all the same.
         state.journal.raise(request.generation).map_or_else(ApplyRefusal::Journal, |()| refusal)

@@ -75,6 +75,7 @@ impl LogEnd {
 #[derive(Debug)]
 pub(super) struct Run {
     hash: String,
+    of_boot: bool,
     state: Mutex<State>,
     /// Counts changes; followers wait for the next.
     version: watch::Sender<u64>,
@@ -99,7 +100,11 @@ impl Run {
             written: Position::default(),
         });
         let state = State { slots: slots.collect(), warnings, finished: None };
-        Self { hash, state: Mutex::new(state), version: watch::Sender::new(0) }
+        Self { hash, of_boot: false, state: Mutex::new(state), version: watch::Sender::new(0) }
+    }
+
+    pub(super) fn of_boot(self) -> Self {
+        Self { of_boot: true, ..self }
     }
 
     /// Nothing that panics happens under the lock, so a poisoned one still holds a good state.
@@ -111,6 +116,23 @@ impl Run {
         let result = change(&mut self.lock());
         self.version.send_modify(|version| *version += 1);
         result
+    }
+
+    /// Whether it only brings back what a reboot has taken away.
+    pub(super) fn is_of_boot(&self) -> bool {
+        self.of_boot
+    }
+
+    /// Returns when the pass has ended; at once when it has.
+    pub(super) async fn finished(&self) {
+        let mut changes = self.version.subscribe();
+        loop {
+            changes.mark_unchanged();
+            // The sender lives in `self`, so a change comes or nobody needs it any more.
+            if self.lock().finished.is_some() || changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     pub(super) fn hash(&self) -> &str {

@@ -110,6 +110,22 @@ async fn boot_commands_run_once_in_each_boot() {
 }
 
 #[tokio::test]
+async fn a_new_document_waits_for_boot_commands() {
+    let mut node = Node::new();
+    let gate = node.gate("gate");
+    let document = "bootcmd: ['[ ! -e booted ] || read x < gate; echo boot >> log; echo > booted']";
+    let agent = node.agent();
+    agent.apply(document).await;
+    agent.end().await;
+    node.reboot("boot-2", false);
+    let agent = node.agent();
+    let new = format!("{document}\nruncmd: [echo new >> log]");
+    let (words, ()) = tokio::join!(agent.apply(&new), gate.open());
+    assert_eq!(last(&words), "Done 1/2");
+    assert_eq!(node.read("log"), "boot\nboot\nnew\n");
+}
+
+#[tokio::test]
 async fn a_boot_command_that_reboots_does_so_once() {
     let mut node = Node::new();
     let _gate = node.gate("gate");
