@@ -32,7 +32,7 @@ impl Fault {
 
     pub(crate) fn provider(error: &ProviderError) -> Self {
         let hint = if error.hint.is_empty() {
-            "run `muster up` again once the provider can do it; what was made is kept".to_owned()
+            "run the same command again once the provider can do it; what was done is kept".to_owned()
         } else {
             error.hint.clone()
         };

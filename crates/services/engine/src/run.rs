@@ -66,7 +66,7 @@ where
             Ok(Err(error)) => error,
             Err(_) => {
                 let words = format!("the provider gave no answer to {operation} within {} s", limit.as_secs());
-                let hint = "run `muster up` again; what was begun is found again";
+                let hint = "run the same command again; what was begun is found again";
                 return Err(Fault { uncertain: true, ..Fault::timeout(words, hint) }.into());
             }
         };
