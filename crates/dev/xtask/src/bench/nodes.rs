@@ -29,7 +29,9 @@ const METHOD: &str = "Method: each run in a fresh state folder, with no other cl
     the runs. *plain* is one group whose nodes have no recipe and one health check, the agent's; *hello* is the recipe \
     of that name, which writes a file with the peers and checks it. Memory is read right after `up`: PSS is the sum over \
     a node's processes (`/proc/PID/smaps_rollup`), cgroup is what the kernel charges to the node's cgroup, with its own \
-    data and the page cache (v1 `memory.usage_in_bytes`, v2 `memory.current`); the median of the nodes.";
+    data and the page cache (v1 `memory.usage_in_bytes`, v2 `memory.current`); the median of the nodes.\n\n\
+    Aims: 20 nodes in 1.5 s, 100 in 6 s; 8 MiB a node; one more node costs the same whatever their number; a second `up` \
+    of 100 under 0.5 s.";
 
 /// One life of a cluster.
 struct Run {
