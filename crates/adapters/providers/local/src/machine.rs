@@ -23,6 +23,8 @@ pub(crate) enum Wish {
     Run,
     Stop,
     Kill,
+    /// It did not become ready; the reason is in the view already.
+    Fail,
     Reboot,
     Destroy,
 }
@@ -106,6 +108,10 @@ impl Machine {
             view.detail = detail;
             view.alive = false;
         });
+    }
+
+    pub(crate) fn detail(&self) -> Option<String> {
+        self.view.borrow().detail.clone()
     }
 
     pub(crate) fn is_alive(&self) -> bool {

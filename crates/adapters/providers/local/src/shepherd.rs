@@ -165,14 +165,18 @@ impl Shepherd {
         match outcome {
             Ok(()) if machine.is_alive() => machine.set(MachineState::Running, None),
             Ok(()) => {}
-            Err(error) => {
-                let reason = chain(&error);
-                if let Err(error) = machine.end(Wish::Kill).await {
-                    tracing::warn!(%error, "cannot end a node that did not start");
-                }
-                machine.set(MachineState::Failed, Some(reason));
-            }
+            Err(error) => self.give_up(machine, chain(&error)).await,
         }
+    }
+
+    /// Ends a node that did not become ready. Whoever waits sees the reason, and nothing before it.
+    async fn give_up(&self, machine: &Machine, reason: String) {
+        tracing::warn!(machine = %machine.record.id, reason, "a node did not start");
+        machine.set(MachineState::Creating, Some(reason.clone()));
+        if let Err(error) = machine.end(Wish::Fail).await {
+            tracing::warn!(%error, "cannot end a node that did not start");
+        }
+        machine.set(MachineState::Failed, Some(reason));
     }
 
     /// Waits for the end of a node's process, and does what that end means.
@@ -184,6 +188,7 @@ impl Shepherd {
             let (state, detail, again) = match (machine.wish(), ending(&status)) {
                 (Wish::Destroy, _) => (MachineState::Removing, None, None),
                 (Wish::Stop, _) => (MachineState::Stopped, Some("stopped".to_owned()), None),
+                (Wish::Fail, _) => (MachineState::Failed, machine.detail(), None),
                 (Wish::Kill, _) => (MachineState::Stopped, Some("killed".to_owned()), None),
                 (Wish::Reboot, _) => (MachineState::Creating, None, Some(false)),
                 (Wish::Run, Ending::Reboot) => (MachineState::Creating, None, Some(true)),
