@@ -151,9 +151,10 @@ async fn connections_have_a_limit_and_strangers_have_their_own() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_the_client_opens_another() {
     let world = World::new();
-    let running = world.start_limited(AgentLimits { idle: Duration::from_millis(50), ..AgentLimits::default() });
+    let (running, _client) = world.enrolled().await;
+    running.stop().await;
+    let running = world.start_limited(AgentLimits { idle: Duration::from_millis(300), ..AgentLimits::default() });
     let client = world.client(running.address);
-    world.enrol(&client).await.unwrap();
     client.status().await.unwrap();
     let tcp = TcpStream::connect(running.address).await.unwrap();
     let operator = world.operator();
