@@ -138,8 +138,10 @@ impl Worker {
         let machine = &self.shared.machine;
         match (step.class, self.mode) {
             (Class::Once { .. }, _) => false,
-            (Class::Converge, Mode::Resume) => steps::lost_by_reboot(machine, &step.kind),
-            (Class::Converge, _) if done.memo.adjusted => steps::lost_by_reboot(machine, &step.kind),
+            (Class::Converge, _) if done.memo.adjusted => false,
+            (Class::Converge, Mode::Resume) => {
+                done.boot != self.shared.boot_id && steps::lost_by_reboot(machine, &step.kind, &done.memo)
+            }
             (Class::Converge, Mode::Ask | Mode::Boot) => !steps::holds(machine, &step.kind, &done.memo),
         }
     }

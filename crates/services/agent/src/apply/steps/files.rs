@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use muster_cloudinit::{FileStep, Followed, Owner};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, statfs};
 
 use super::tables::Names;
 use super::{Machine, StepError};
@@ -65,6 +66,15 @@ pub(super) fn holds(machine: &Machine, file: &FileStep) -> Result<bool, StepErro
     let mode = found.permissions().mode() & 0o7777 == file.mode.unwrap_or(MODE_DEFAULT);
     let whole = file.followed == Followed::No;
     Ok(owned && mode && has_content(&path, &found, &file.content, whole)?)
+}
+
+/// Whether a file is one of the kernel, is mounted, or lies in memory: such a file is made anew at each boot.
+pub(super) fn is_made_at_boot(machine: &Machine, path: &str) -> bool {
+    let path = machine.inside(path);
+    let folder = path.ancestors().skip(1).find(|folder| folder.is_dir());
+    let kind = folder.and_then(|folder| statfs(folder).ok()).map(|found| found.filesystem_type());
+    let passing = [TMPFS_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC];
+    kind.is_some_and(|kind| passing.contains(&kind)) || super::mounts::is_mount_point(&path)
 }
 
 /// Follows links at the end of a path, as opening it would; a link of the node leads inside of it.

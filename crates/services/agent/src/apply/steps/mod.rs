@@ -139,14 +139,15 @@ pub(super) fn holds(machine: &Machine, kind: &StepKind, memo: &Memo) -> bool {
     holds.unwrap_or(false)
 }
 
-/// Whether a reboot has taken away what a step made.
-pub(super) fn lost_by_reboot(machine: &Machine, kind: &StepKind) -> bool {
-    match kind {
-        StepKind::File(file) => !machine.inside(&file.path).exists(),
-        StepKind::Mount(mount) => !mounts::holds(machine, mount).unwrap_or(false),
-        StepKind::Hostname(hostname) => !names::hostname_holds(machine, hostname).unwrap_or(false),
+/// Whether a reboot has taken away what a step made. A file that stays over a reboot may have been changed by a command
+/// since, so it is not looked at.
+pub(super) fn lost_by_reboot(machine: &Machine, kind: &StepKind, memo: &Memo) -> bool {
+    let may_be_lost = match kind {
+        StepKind::File(file) => files::is_made_at_boot(machine, &file.path),
+        StepKind::Mount(_) | StepKind::Hostname(_) | StepKind::EtcHosts(_) => true,
         _ => false,
-    }
+    };
+    may_be_lost && !holds(machine, kind, memo)
 }
 
 fn final_message(message: &str, context: &mut Context<'_>) -> Result<Applied, StepError> {

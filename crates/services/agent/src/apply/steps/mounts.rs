@@ -91,9 +91,19 @@ fn may_be_absent(mount: &Mount) -> bool {
 }
 
 fn is_mounted(mount: &Mount) -> bool {
-    let (file, column, name) =
-        if is_swap(mount) { ("/proc/swaps", 0, &mount.device) } else { ("/proc/self/mountinfo", 4, &mount.point) };
-    let name = escape(name.trim_end_matches('/'));
+    if is_swap(mount) {
+        lists("/proc/swaps", 0, &mount.device)
+    } else {
+        lists("/proc/self/mountinfo", 4, mount.point.trim_end_matches('/'))
+    }
+}
+
+pub(super) fn is_mount_point(path: &std::path::Path) -> bool {
+    path.to_str().is_some_and(|path| lists("/proc/self/mountinfo", 4, path))
+}
+
+fn lists(file: &str, column: usize, name: &str) -> bool {
+    let name = escape(name);
     let text = fs_err::read_to_string(file).unwrap_or_default();
     text.lines().any(|line| line.split_whitespace().nth(column) == Some(&name))
 }

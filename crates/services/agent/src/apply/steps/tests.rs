@@ -188,7 +188,7 @@ async fn keys_and_rules_that_are_taken_back_go() {
     node.write(path, &format!("ssh-rsa theirs\n{}", node.read(path)));
     assert!(!node.holds(&with("")));
     node.apply(&with(", ssh_authorized_keys: [ssh-rsa B]")).await.unwrap();
-    assert_eq!(node.read(path), "ssh-rsa theirs\n# muster: begin\nssh-rsa B\n# muster: end\n");
+    assert_eq!(node.read(path), "ssh-rsa theirs\n# muster-config: begin\nssh-rsa B\n# muster-config: end\n");
     assert!(!node.path("etc/sudoers.d/90-muster-old").exists());
     node.apply(&with("")).await.unwrap();
     assert_eq!(node.read(path), "ssh-rsa theirs\n");
@@ -317,7 +317,10 @@ async fn names_zone_and_mounts() {
     assert_eq!(node.apply(text).await.unwrap(), [false; 4]);
     assert!(node.holds(text));
     assert_eq!(node.read("etc/hostname"), "web\n");
-    assert_eq!(node.read("etc/hosts"), "10.0.0.1 web\n# muster: begin\n127.0.1.1 web.example.com web\n# muster: end\n");
+    assert_eq!(
+        node.read("etc/hosts"),
+        "10.0.0.1 web\n# muster-config: begin\n127.0.1.1 web.example.com web\n# muster-config: end\n"
+    );
     assert_eq!(
         fs_err::read_link(node.path("etc/localtime")).unwrap().to_str(),
         Some("/usr/share/zoneinfo/Europe/Budapest")

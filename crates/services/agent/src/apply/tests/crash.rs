@@ -77,7 +77,8 @@ async fn a_command_that_rebooted_the_machine_is_done() {
 
 #[tokio::test]
 async fn a_command_that_a_crash_of_the_machine_ended_runs_again() {
-    let mut node = Node::new();
+    // A file system in memory, as /run is.
+    let mut node = Node::on(tempfile::tempdir_in("/dev/shm").unwrap());
     let gate = node.gate("gate");
     crash(&node).await;
     node.reboot("boot-2", false);

@@ -21,7 +21,10 @@ async fn a_second_run_does_nothing() {
     agent.end().await;
     assert_eq!(last(&node.agent().apply(document).await), "Done 0/6");
     assert_eq!((node.read("log").as_str(), node.read("b").as_str()), ("ran\n", "b\n"));
-    assert_eq!(node.read("etc/hosts"), "127.0.0.1 localhost\n# muster: begin\n127.0.1.1 web\n# muster: end\n");
+    assert_eq!(
+        node.read("etc/hosts"),
+        "127.0.0.1 localhost\n# muster-config: begin\n127.0.1.1 web\n# muster-config: end\n"
+    );
     assert_eq!(fs_err::metadata(node.state_dir().join("apply/journal")).unwrap().len(), before, "nothing was written");
 }
 

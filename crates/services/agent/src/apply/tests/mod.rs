@@ -34,7 +34,10 @@ struct Agent {
 
 impl Node {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap())
+    }
+
+    fn on(folder: tempfile::TempDir) -> Self {
         fs_err::create_dir_all(folder.path().join("root/etc")).unwrap();
         Self { folder, boot: "boot-1".to_owned(), rebooted_from_inside: false }
     }
