@@ -65,14 +65,18 @@ impl Process {
         signal_or_log(self.group, signal);
     }
 
-    /// SIGHUP to the group and to the one in the foreground of its terminal, then SIGKILL to what is left of them.
-    pub(crate) async fn hang_up(&self, foreground: Option<Pid>, grace: Duration) {
-        let groups: Vec<Pid> = [Some(self.group), foreground].into_iter().flatten().collect();
-        for group in &groups {
-            signal_or_log(*group, libc::SIGHUP);
+    /// SIGHUP to the group and to the one in the foreground of its terminal.
+    pub(crate) fn hang_up(&self, foreground: Option<Pid>) {
+        for group in [Some(self.group), foreground].into_iter().flatten() {
+            signal_or_log(group, libc::SIGHUP);
             // One that is stopped would not notice.
-            signal_or_log(*group, libc::SIGCONT);
+            signal_or_log(group, libc::SIGCONT);
         }
+    }
+
+    /// Waits until those groups are empty, and sends SIGKILL to what is left of them after the grace.
+    pub(crate) async fn end(&self, foreground: Option<Pid>, grace: Duration) {
+        let groups: Vec<Pid> = [Some(self.group), foreground].into_iter().flatten().collect();
         let until = Instant::now() + grace;
         // Nothing tells when a group becomes empty, so this looks; the looks are bounded by the grace.
         let mut looks = Backoff::new(LOOK_FIRST, LOOK_LONGEST);

@@ -44,15 +44,17 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let stdin = started.streams.stdin.take();
-    let Started { process, streams } = &*started;
+    let Started { process, streams } = started;
+    let Streams { terminal, stdin, stdout, stderr } = streams;
+    let (process, terminal) = (&*process, terminal.as_ref());
+    let outputs = (terminal.or(stdout.as_ref()), stderr.as_ref());
     let (queue, queued) = mpsc::channel(STDIN_FRAMES_MAX);
     tokio::select! {
         // Whichever ends first ends the exec. Losing the others is safe: what the client still sends has no reader, and
         // a client that is gone takes no output.
-        result = send_output(process, streams, writer, timing) => result.map_or_else(Ended::Abandoned, Ended::Exited),
-        error = take_input(process, streams, reader, queue) => Ended::Abandoned(error),
-        never = feed(stdin, streams.terminal.as_ref(), queued) => match never {},
+        result = send_output(process, outputs, writer, timing) => result.map_or_else(Ended::Abandoned, Ended::Exited),
+        error = take_input(process, terminal, reader, queue) => Ended::Abandoned(error),
+        never = feed(stdin, terminal, queued) => match never {},
     }
 }
 
@@ -60,12 +62,10 @@ where
 /// could go on writing.
 async fn send_output<W: AsyncWrite + Unpin>(
     process: &Process,
-    streams: &Streams,
+    (mut stdout, mut stderr): (Option<&Descriptor>, Option<&Descriptor>),
     writer: &mut FrameWriter<W>,
     timing: Timing,
 ) -> Result<ExecExit, ExecError> {
-    let mut stdout = streams.terminal.as_ref().or(streams.stdout.as_ref());
-    let mut stderr = streams.stderr.as_ref();
     let mut buffer = vec![0; OUTPUT_BYTES];
     let mut heartbeat = interval_at(Instant::now() + timing.heartbeat, timing.heartbeat);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,7 +162,7 @@ async fn drain<W: AsyncWrite + Unpin>(
 /// Takes frames until the client goes away or sends what it may not; returns which.
 async fn take_input<R: AsyncRead + Unpin>(
     process: &Process,
-    streams: &Streams,
+    terminal: Option<&Descriptor>,
     reader: &mut FrameReader<R>,
     queue: mpsc::Sender<Bytes>,
 ) -> ExecError {
@@ -188,8 +188,8 @@ async fn take_input<R: AsyncRead + Unpin>(
                 queue = None;
                 Ok(())
             }
-            FrameKind::Resize => resize(streams, &frame),
-            FrameKind::Signal => signal(process, streams, &frame),
+            FrameKind::Resize => resize(terminal, &frame),
+            FrameKind::Signal => signal(process, terminal, &frame),
             kind => Err(ExecError::Unexpected(kind)),
         };
         if let Err(error) = taken {
@@ -199,9 +199,9 @@ async fn take_input<R: AsyncRead + Unpin>(
 }
 
 /// Without a terminal there is nothing to resize.
-fn resize(streams: &Streams, frame: &Frame) -> Result<(), ExecError> {
+fn resize(terminal: Option<&Descriptor>, frame: &Frame) -> Result<(), ExecError> {
     let size: WindowSize = serde_json::from_slice(&frame.payload).map_err(|_| ExecError::Payload(frame.kind))?;
-    if let Some(terminal) = &streams.terminal
+    if let Some(terminal) = terminal
         && let Err(error) = pty::resize(terminal, pty::Size { columns: size.columns, rows: size.rows })
     {
         tracing::debug!(%error, "cannot resize a terminal");
@@ -210,10 +210,10 @@ fn resize(streams: &Streams, frame: &Frame) -> Result<(), ExecError> {
 }
 
 /// To the group in the foreground of the terminal; to the command's own group without one.
-fn signal(process: &Process, streams: &Streams, frame: &Frame) -> Result<(), ExecError> {
+fn signal(process: &Process, terminal: Option<&Descriptor>, frame: &Frame) -> Result<(), ExecError> {
     let number = std::str::from_utf8(&frame.payload).ok().and_then(|text| text.parse().ok());
     let number = number.filter(|number| SIGNALS.contains(number)).ok_or(ExecError::Payload(frame.kind))?;
-    match streams.terminal.as_ref().and_then(pty::foreground_group) {
+    match terminal.and_then(pty::foreground_group) {
         Some(group) => {
             if let Err(error) = signal_group(group, number) {
                 tracing::debug!(%group, number, %error, "cannot signal the group in the foreground");
@@ -225,8 +225,11 @@ fn signal(process: &Process, streams: &Streams, frame: &Frame) -> Result<(), Exe
 }
 
 /// Writes input to the command until it is closed on either side. Never returns: an exec goes on without input.
+///
+/// Only the client's word ends the input. When this future is dropped the pipe stays open: a command whose client is
+/// gone must not take half of its input for the whole before the signal reaches it.
 async fn feed(
-    stdin: Option<Descriptor>,
+    stdin: &mut Option<Descriptor>,
     terminal: Option<&Descriptor>,
     mut queued: mpsc::Receiver<Bytes>,
 ) -> Infallible {
@@ -245,7 +248,7 @@ async fn feed(
         }
     }
     // The command sees the end of its input, and what else the client sends is thrown away.
-    drop(stdin);
+    *stdin = None;
     drop(queued);
     pending().await
 }

@@ -22,6 +22,7 @@ const TERMINAL_KIND: &str = "xterm";
 /// A command that runs, and our ends of its pipes or of its terminal.
 #[derive(Debug)]
 pub(super) struct Started {
+    /// The first field: dropped early, it is killed before its input ends.
     pub(super) process: Process,
     pub(super) streams: Streams,
 }
@@ -61,14 +62,17 @@ impl Started {
     pub(super) async fn hang_up(self, grace: Duration) {
         let Streams { terminal, stdin, stdout, stderr } = self.streams;
         let foreground = terminal.as_ref().and_then(pty::foreground_group);
-        // Closing a terminal is how its programs are told.
-        drop((terminal, stdin));
+        self.process.hang_up(foreground);
+        // Those that go on in spite of the signal are told so by their terminal.
+        drop(terminal);
         tokio::select! {
-            () = self.process.hang_up(foreground, grace) => {}
+            () = self.process.end(foreground, grace) => {}
             // Losing this is safe: it throws away. Without it a command that says something while it cleans up would
             // be ended by the closed pipe, or wait for a reader.
             never = discard(stdout, stderr) => match never {},
         }
+        // Not before: it would look like the end of the input, which the client has not told.
+        drop(stdin);
     }
 }
 

@@ -86,6 +86,26 @@ async fn a_dropped_exec_leaves_no_process() {
     assert_gone(&pids).await;
 }
 
+/// `cat > new && mv new old` must not take half of its input for the whole.
+#[tokio::test]
+async fn input_that_breaks_off_is_not_taken_for_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let script = format!("echo $$; while read line; do :; done; : > {}", mark.display());
+    for round in 0..100 {
+        let mut client = Client::start(&shell(&script), QUICK).await;
+        let pid = client.pid().await;
+        client.send(FrameKind::Stdin, "half of it").await;
+        if round % 2 == 0 {
+            client.vanish().await.unwrap_err();
+        } else {
+            assert!(client.supervisor.shutdown(PATIENCE).await);
+        }
+        assert_gone(&[pid]).await;
+        assert!(!mark.exists(), "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_vanishes_with_input_under_way_is_noticed() {
     let (ours, theirs) = loopback().await;
