@@ -12,7 +12,7 @@ use muster_cloudinit::{Section, StepKind};
 use muster_stdx::OnError;
 
 use super::journal::{Memo, Started};
-use super::shell::{self, SHELL, SessionEvent, Told, Unit};
+use super::shell::{self, Places, SHELL, SessionEvent, Told, Unit};
 use super::steps::StepError;
 use super::tool::{self, Output, StepLog};
 use super::worker::{Stop, Worker, broken, milliseconds, pending};
@@ -80,13 +80,13 @@ impl Worker {
             shell::write_private(&restore, text)?;
         }
         let texts: Vec<String> = units.iter().map(|unit| unit.text.clone()).collect();
-        let path = file("sh");
-        shell::write_private(
-            &path,
-            &shell::script(&texts, &new_state, restored.is_some().then_some(restore.as_path())),
-        )?;
+        // Its name is what the shell begins its complaints with.
+        let path = folder.join(section.key());
+        let restore = restored.is_some().then_some(restore.as_path());
+        let places = Places { start: self.shared.machine.root(), state: &new_state, restore };
+        shell::write_private(&path, &shell::script(&texts, places))?;
         let mut command = tool::command(Path::new(SHELL), &[]);
-        command.arg(&path).current_dir(self.shared.machine.root());
+        command.arg(section.key()).current_dir(folder);
         command.env("INSTANCE_ID", self.shared.machine.node().as_str());
         command.env("USER", "root").env("LOGNAME", "root").env("SHELL", SHELL);
         Ok((Script { pending, units, current: None, closing: false, state, new_state }, command))

@@ -10,10 +10,21 @@ use std::path::Path;
 /// The shell that runs commands.
 pub(crate) const SHELL: &str = "/bin/sh";
 
-/// The text of the script. `state` is where variables are written after each unit; `restore` is a file with those of an
-/// earlier shell.
-pub(crate) fn script(units: &[String], state: &Path, restore: Option<&Path>) -> String {
-    let mut text = String::from("exec 9<&0 </dev/null\n");
+/// The files around a script.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places<'a> {
+    /// Where commands start. The shell itself is started elsewhere, so that it names the script by its bare name.
+    pub(crate) start: &'a Path,
+    /// Variables are written here after each unit.
+    pub(crate) state: &'a Path,
+    /// A script with those of an earlier shell.
+    pub(crate) restore: Option<&'a Path>,
+}
+
+/// The text of the script.
+pub(crate) fn script(units: &[String], places: Places<'_>) -> String {
+    let Places { start, state, restore } = places;
+    let mut text = format!("exec 9<&0 </dev/null; cd {}; unset OLDPWD\n", quote(start));
     if let Some(restore) = restore {
         writeln!(text, ". {}", quote(restore)).expect("a String takes everything");
     }

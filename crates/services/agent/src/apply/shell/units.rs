@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use super::script::{SHELL, group, script};
+use super::script::{Places, SHELL, group, script};
 use crate::apply::tool;
 use crate::exec::{Process, exit_code};
 use muster_sys::session::Session;
@@ -40,7 +40,7 @@ pub(crate) async fn units(items: &[&str], scratch: &Path) -> io::Result<Vec<Unit
     }
     if alone {
         let texts: Vec<String> = items.iter().map(|&item| item.to_owned()).collect();
-        if passes(&script(&texts, scratch, None), scratch).await? {
+        if passes(&script(&texts, Places { start: scratch, state: scratch, restore: None }), scratch).await? {
             let each = texts.into_iter().enumerate();
             return Ok(each.map(|(first, text)| Unit { first, end: first + 1, text }).collect());
         }

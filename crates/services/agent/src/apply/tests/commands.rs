@@ -123,6 +123,8 @@ async fn the_ways_in_which_a_shell_ends() {
     assert_eq!(last(&words), "Done 2/2");
     let words = run("trap 'echo bye' EXIT, 'false', echo no").await;
     assert!(words.contains(&"runcmd[1] > bye".to_owned()), "{words:?}");
+    let words = run("no-such-command").await;
+    assert!(words[1].starts_with("runcmd[0] > runcmd: "), "the shell's complaint names the list: {words:?}");
     let words = run("exec echo gone").await;
     assert_eq!(words, ["runcmd[0] 0/1", "runcmd[0] > gone", "runcmd[0] done", "Done 1/1"]);
     let words = run("set -x, echo a, 'set -u -C; IFS=gox', cat, echo b").await;
