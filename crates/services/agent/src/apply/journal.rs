@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 const VERSION: u32 = 1;
 const FILE: &str = "journal";
+/// It is written anew when it has grown by this much.
+const GROWTH_BYTES_MAX: u64 = 1 << 20;
 
 /// What a step has to remember beyond being done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +164,8 @@ pub(super) struct Journal {
     path: PathBuf,
     file: fs_err::File,
     length: u64,
+    /// How long it was when it was last written whole.
+    begun: u64,
     facts: Facts,
 }
 
@@ -187,7 +191,7 @@ impl Journal {
             tracing::warn!(path = %path.display(), "the end of the journal was torn off");
             file.set_len(good)?;
         }
-        Ok((Self { path, file, length: good, facts }, document))
+        Ok((Self { path, file, length: good, begun: good, facts }, document))
     }
 
     pub(super) fn facts(&self) -> &Facts {
@@ -220,6 +224,7 @@ impl Journal {
         fs_err::rename(&temporary, &self.path)?;
         self.file = open_append(&self.path)?;
         self.length = text.len() as u64;
+        self.begun = self.length;
         self.facts = facts;
         Ok(())
     }
@@ -253,8 +258,20 @@ impl Journal {
     }
 
     pub(super) fn finished(&mut self, phase: ConfigPhase, boot: &str) -> io::Result<()> {
+        if self.length - self.begun > GROWTH_BYTES_MAX && self.facts.failed.is_none() {
+            self.compact()?;
+        }
         self.append(Record::Finished { phase, boot: boot.to_owned() })?;
         self.file.sync_data()
+    }
+
+    /// Writes only what counts: a document that is looked at and repaired for years would grow its journal for years.
+    fn compact(&mut self) -> io::Result<()> {
+        let mut document = None;
+        replay(fs_err::File::open(&self.path)?, &mut Facts::default(), &mut document)?;
+        let Facts { generation, hash, done, notes, .. } = self.facts.clone();
+        let notes = notes.into_values().collect();
+        self.begin(generation, &hash, document.unwrap_or_default(), done.into_values().collect(), notes)
     }
 
     fn append(&mut self, record: Record) -> io::Result<()> {
@@ -300,5 +317,41 @@ fn replay(file: fs_err::File, facts: &mut Facts, document: &mut Option<String>) 
             (Ok(record), _) => facts.take(record),
         }
         good += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_does_not_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, document) = Journal::open(folder.path()).unwrap();
+        assert_eq!(document, None);
+        journal.begin(Generation(3), "hash", "text".to_owned(), Vec::new(), Vec::new()).unwrap();
+        let done = |number: u32| Done {
+            id: format!("step-{}", number % 10),
+            hash: "x".repeat(64),
+            boot: "boot".to_owned(),
+            duration_ms: u64::from(number),
+            changed: true,
+            carried: false,
+            detail: None,
+            memo: Memo::default(),
+        };
+        for number in 0..20_000 {
+            journal.done(done(number)).unwrap();
+            if number % 1000 == 999 {
+                journal.finished(ConfigPhase::Done, "boot").unwrap();
+            }
+        }
+        assert!(fs_err::metadata(folder.path().join(FILE)).unwrap().len() < 2 * GROWTH_BYTES_MAX);
+        drop(journal);
+        let (journal, document) = Journal::open(folder.path()).unwrap();
+        let facts = journal.facts();
+        assert_eq!((document.as_deref(), facts.generation, facts.done.len()), (Some("text"), Generation(3), 10));
+        assert_eq!(facts.done("step-9", &"x".repeat(64)).unwrap().duration_ms, 19_999);
+        assert_eq!(facts.finished, Some((ConfigPhase::Done, "boot".to_owned())));
     }
 }

@@ -1,8 +1,8 @@
 //! The script that a shell is given: the items, and between them lines that tell how each ended.
 //!
-//! The shell's standard input is a socket to the agent. The script moves it to file 9, which items do not see, says
-//! `end N CODE` on it after each unit, and goes on when it reads `go`. That wait is what keeps the output of
-//! neighbouring items apart.
+//! The shell's standard input is a socket to the agent. The script moves it to file 9 and keeps its first standard
+//! error as file 8; items see neither. It says `end N CODE` on the socket after each unit, and goes on when it reads
+//! `go`. That wait is what keeps the output of neighbouring items apart.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -24,16 +24,15 @@ pub(crate) struct Places<'a> {
 /// The text of the script.
 pub(crate) fn script(units: &[String], places: Places<'_>) -> String {
     let Places { start, state, restore } = places;
-    let mut text = format!("exec 9<&0 </dev/null; cd {}; unset OLDPWD\n", quote(start));
+    let mut text = format!("exec 8>&2 9<&0 </dev/null; cd {}; unset OLDPWD\n", quote(start));
     if let Some(restore) = restore {
         writeln!(text, ". {}", quote(restore)).expect("a String takes everything");
     }
     // The first unit waits as well: what is about to run is written down before it does.
-    text.push_str("{ printf 'ready\\n' >&9; read -r __muster <&9; } 2>/dev/null\n");
-    text.push_str(GO_ON);
+    writeln!(text, "{{ printf 'ready\\n' >&9; {GO_ON}; }} 2>/dev/null").expect("a String takes everything");
     for (number, unit) in units.iter().enumerate() {
         let (group, report) = (group(unit), report(number, state));
-        write!(text, "{group} 9<&-\n{report}{GO_ON}").expect("a String takes everything");
+        write!(text, "{group} 8>&- 9<&-\n{report}").expect("a String takes everything");
     }
     text
 }
@@ -44,14 +43,15 @@ pub(super) fn group(unit: &str) -> String {
     format!("{{ {}\n{unit}\n}}", if is_empty { ":" } else { "" })
 }
 
-const GO_ON: &str = "case $__muster in go) ;; *) exit 1 ;; esac\n";
+/// A trap at the exit may speak, so it gets back the standard error that was there at the start.
+const GO_ON: &str = "read -r __muster <&9; case $__muster in go) ;; *) exec 2>&8; exit 1 ;; esac";
 
 /// Only builtins, so nothing is forked. What `set -x` would print of it goes nowhere.
 fn report(number: usize, state: &Path) -> String {
     let state = quote(state);
     format!(
         "{{ __muster=$?; {{ printf '%s\\n' \"$-\"; umask; export -p; set; }} >|{state} || :; \
-         printf 'end {number} %s\\n' \"$__muster\" >&9; read -r __muster <&9; }} 2>/dev/null\n"
+         printf 'end {number} %s\\n' \"$__muster\" >&9; {GO_ON}; }} 2>/dev/null\n"
     )
 }
 

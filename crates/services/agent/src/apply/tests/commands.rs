@@ -121,7 +121,7 @@ async fn the_ways_in_which_a_shell_ends() {
     let words = run("trap 'echo bye' EXIT, echo a").await;
     assert!(words.contains(&"runcmd[1] > bye".to_owned()), "{words:?}");
     assert_eq!(last(&words), "Done 2/2");
-    let words = run("trap 'echo bye' EXIT, 'false', echo no").await;
+    let words = run("trap 'echo bye >&2' EXIT, 'false', echo no").await;
     assert!(words.contains(&"runcmd[1] > bye".to_owned()), "{words:?}");
     let words = run("no-such-command").await;
     assert!(words[1].starts_with("runcmd[0] > runcmd: "), "the shell's complaint names the list: {words:?}");
