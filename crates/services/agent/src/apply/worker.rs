@@ -146,12 +146,12 @@ impl Worker {
         }
     }
 
-    async fn step(&mut self, index: usize) -> Result<(), Stop> {
-        let step = self.document.steps[index].clone();
+    async fn step(&self, index: usize) -> Result<(), Stop> {
+        let step = &self.document.steps[index];
         let (id, hash) = (step.id.as_str(), step.hash.as_str());
         let (done, note) = self.shared.facts(|facts| (facts.done.get(id).cloned(), facts.notes.get(id).cloned()));
         if let Some(done) = done.as_ref().filter(|done| done.hash == hash)
-            && !self.has_to_be_done(&step, done)
+            && !self.has_to_be_done(step, done)
         {
             self.pass_over(index);
             return Ok(());
@@ -160,7 +160,7 @@ impl Worker {
         let note = note.filter(|note| note.hash == hash);
         let interrupted = note.is_some();
         let memo = note.map(|note| note.memo).or_else(|| done.map(|done| done.memo)).unwrap_or_default();
-        let result = self.apply(index, &step, memo, interrupted).await;
+        let result = self.apply(index, step, memo, interrupted).await;
         let duration_ms = milliseconds(begun);
         let applied = match result {
             Ok(applied) => applied,

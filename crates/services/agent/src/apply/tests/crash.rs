@@ -213,3 +213,44 @@ async fn generations_only_grow_and_outlive_the_agent() {
     order.hash = request(9, "runcmd: [echo y]").hash;
     assert!(matches!(agent.applier.apply(order).await.unwrap_err(), ApplyRefusal::HashMismatch));
 }
+
+#[tokio::test]
+async fn a_crash_at_any_event_leaves_the_same_node() {
+    let document = "\
+bootcmd: [echo boot >> log]
+write_files: [{path: /a, content: a}, {path: /b, content: \"add\\n\", append: true}, {path: /l, content: l, defer: true}]
+runcmd: [mkdir -p d; cd d; X=1, echo one$X >> ../log, echo two$X >> ../log; pwd >> ../where, echo three >> ../log]
+final_message: up
+";
+    let mut crashes = 0;
+    for count in 0.. {
+        let node = Node::new();
+        node.write("b", "head\n");
+        let agent = node.agent();
+        let mut events = agent.start(document).await;
+        let mut seen = Vec::new();
+        while seen.len() < count
+            && let Some(event) = within(events.recv()).await
+        {
+            seen.push(word(&event));
+        }
+        agent.end().await;
+        if seen.len() < count {
+            break;
+        }
+        let agent = node.agent();
+        let words = agent.apply(document).await;
+        assert!(last(&words).starts_with("Done"), "after {seen:?}: {words:?}");
+        assert_eq!((node.read("a"), node.read("l")), ("a".to_owned(), "l".to_owned()), "after {seen:?}");
+        assert_eq!(node.read("b"), "head\nadd\n", "after {seen:?}");
+        assert!(node.read("where").ends_with("/root/d\n"), "after {seen:?}");
+        let log = node.read("log");
+        let mut lines: Vec<&str> = log.lines().collect();
+        let ran = lines.len();
+        lines.dedup();
+        assert_eq!(lines, ["boot", "one1", "two1", "three"], "after {seen:?}");
+        assert!(ran <= 5, "only the command that was cut off runs again, after {seen:?}: {log}");
+        crashes += 1;
+    }
+    assert!(crashes > 15, "{crashes}");
+}
