@@ -178,7 +178,7 @@ impl Opened {
     }
 
     /// An engine for this cluster, and what it tells.
-    pub(crate) fn engine(&self, command: &str, concurrency_max: usize) -> Result<Ready, Failure> {
+    pub(crate) fn engine(&self, command: &str, concurrency_max: usize, policy: Policy) -> Result<Ready, Failure> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let (ca_pem, links): (String, Arc<dyn AgentLinks>) = match &self.authority {
             Some(authority) => (authority.ca_pem().to_owned(), Arc::new(self.links()?)),
@@ -194,7 +194,7 @@ impl Opened {
             concurrency_max,
             events: sender,
             limits: Limits::default(),
-            policy: Policy::default(),
+            policy,
         });
         Ok(Ready { engine, events })
     }

@@ -1,5 +1,7 @@
 //! The whole program on this machine: clusters made, used, changed, broken and removed, and nothing left of them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod lifecycle {
     use muster_testkit::{Sandbox, Traces, can_make_nodes};
 
@@ -116,6 +118,12 @@ mod lifecycle {
         place.muster(&["up", "--yes"]).success();
         place.muster(&["exec", "web-1", "--", "test", "-e", "/srv/other"]).success();
         place.muster(&["exec", "web-1", "--", "test", "-e", "/srv/ran"]).exits(1);
+        // A new machine on request.
+        place.muster(&["exec", "web-1", "--", "touch", "/srv/old"]).success();
+        let refused = place.muster(&["up", "--replace", "web-1"]).exits(64);
+        assert!(refused.stderr.contains("replace"), "{refused}");
+        place.muster(&["up", "--replace", "web-1", "--yes"]).success();
+        place.muster(&["exec", "web-1", "--", "test", "-e", "/srv/old"]).exits(1);
         place.muster(&["down", "--yes"]).success();
     }
 

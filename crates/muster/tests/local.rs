@@ -1,5 +1,7 @@
 //! The local provider with the real program as shepherd and node: the provider contract, and what is particular to it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

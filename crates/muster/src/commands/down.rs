@@ -1,6 +1,7 @@
 //! `muster down`: removes a cluster, and proves that nothing of it is left.
 
 use muster_engine::Exit;
+use muster_plan::Policy;
 use muster_types::ClusterName;
 
 use crate::commands::up::summary;
@@ -49,7 +50,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
         return Ok(ExitStatus::FAILED);
     }
     let interrupt = Interrupt::listen(printer, format!("muster down {name}"))?;
-    let Ready { engine, events } = opened.engine("down", PARALLEL)?;
+    let Ready { engine, events } = opened.engine("down", PARALLEL, Policy::default())?;
     let working = async {
         let result = engine.down(&name, interrupt.token.clone()).await;
         // The engine holds the sender of the events: the showing ends when it is gone.

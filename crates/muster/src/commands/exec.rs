@@ -115,10 +115,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
 
 /// The cluster that is meant and the nodes of it that the expression names.
 pub(crate) async fn select(expression: &str, context: &Context) -> Result<(Opened, Vec<NodeRecord>), Failure> {
-    let wrong = |error: NodeSetError| Failure::usage(&error, error.hint.clone());
     let (cluster, expression) = split_cluster(expression).map_err(wrong)?;
-    let set = NodeSet::parse(expression).map_err(wrong)?;
     let opened = context.open(cluster.as_ref().map(ClusterName::as_str)).await?;
+    let chosen = choose(expression, &opened).await?;
+    Ok((opened, chosen))
+}
+
+/// The nodes of a cluster that an expression names; at least one.
+pub(crate) async fn choose(expression: &str, opened: &Opened) -> Result<Vec<NodeRecord>, Failure> {
+    let set = NodeSet::parse(expression).map_err(wrong)?;
     let records = opened.nodes().await?;
     let names = set.select(records.iter().map(|record| (&record.name, &record.group))).map_err(|unknown| {
         let there: Vec<NodeName> = records.iter().map(|record| record.name.clone()).collect();
@@ -129,7 +134,12 @@ pub(crate) async fn select(expression: &str, context: &Context) -> Result<(Opene
         return Err(Failure::usage("no node is meant", format!("`muster status {}` lists them", opened.name)));
     }
     let chosen = names.into_iter().filter_map(|name| records.iter().find(|record| record.name == name).cloned());
-    Ok((opened, chosen.collect()))
+    Ok(chosen.collect())
+}
+
+fn wrong(error: NodeSetError) -> Failure {
+    let hint = error.hint.clone();
+    Failure::usage(error, hint)
 }
 
 #[derive(Debug, Clone, Copy)]

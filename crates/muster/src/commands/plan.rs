@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::commands::up::policy;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::ExitStatus;
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Use this provider, whatever the file says
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
+    /// As if these nodes were to get a new machine
+    #[arg(long, value_name = "NODES")]
+    replace: Option<String>,
     /// Exit with 2 when something would change
     #[arg(long)]
     detailed_exitcode: bool,
@@ -26,7 +30,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
     let compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
     let opened = context.look_at(&compiled).await?;
-    let plan = opened.engine("plan", 1)?.engine.plan(&compiled).await?;
+    let policy = policy(args.replace.as_deref(), &opened).await?;
+    let plan = opened.engine("plan", 1, policy)?.engine.plan(&compiled).await?;
     if context.printer.is_text() {
         context.printer.line(plan.to_string().trim_end());
     } else {

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use muster_engine::{Exit, NodeOutcome, Outcome};
-use muster_plan::Plan;
+use muster_plan::{Plan, Policy};
 use muster_types::Phase;
 
+use crate::commands::exec::choose;
 use crate::confirm::confirm;
-use crate::context::{Context, Ready};
+use crate::context::{Context, Opened, Ready};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::interrupt::Interrupt;
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// Use this provider, whatever the file says
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
+    /// Give these nodes a new machine, whatever their state: web-1, web-[1-3], @group
+    #[arg(long, value_name = "NODES")]
+    replace: Option<String>,
     /// Nodes at work at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
@@ -47,7 +51,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     let name = args.file.as_ref().map_or_else(|| "cluster.yaml".to_owned(), |file| file.display().to_string());
     let interrupt = Interrupt::listen(printer, format!("muster up {name}"))?;
     let opened = context.create(&compiled).await?;
-    let Ready { engine, events } = opened.engine("up", usize::from(args.parallel))?;
+    let policy = policy(args.replace.as_deref(), &opened).await?;
+    let Ready { engine, events } = opened.engine("up", usize::from(args.parallel), policy)?;
     // Held from the plan to its end, so that nothing moves in between.
     engine.lease(&opened.name).await?;
     let plan = engine.plan(&compiled).await?;
@@ -70,12 +75,19 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     Ok(interrupt.status().filter(|_| outcome.exit != Exit::Done).unwrap_or(ExitStatus(outcome.exit.code())))
 }
 
+/// What the command line asks for beyond the file.
+pub(crate) async fn policy(replace: Option<&str>, opened: &Opened) -> Result<Policy, Failure> {
+    let Some(expression) = replace else { return Ok(Policy::default()) };
+    let chosen = choose(expression, opened).await?;
+    Ok(Policy { replace: chosen.into_iter().map(|node| node.name).collect() })
+}
+
 /// The plan before: whole where something is lost, else in a line.
 fn announce(plan: &Plan, printer: &Printer) {
-    if !printer.is_text() || plan.is_empty() {
+    if !printer.is_text() {
         return;
     }
-    if plan.is_destructive() {
+    if plan.is_destructive() || plan.is_empty() {
         printer.note(plan.to_string().trim_end());
     } else {
         let summary = plan.summary();

@@ -136,7 +136,7 @@ impl Printer {
                 self.note(&format!("{} {errors} {noun}, nothing was changed", self.tone("error:", Tone::Bad)));
             }
             Failure::Rejected { sources, diagnostics } => {
-                self.line(&muster_doc::to_json(diagnostics, sources).to_string())
+                self.line(&muster_doc::to_json(diagnostics, sources).to_string());
             }
             Failure::Error { error, hint, status } if self.is_text() => {
                 self.note(&format!("{} {}", self.tone("error:", Tone::Bad), one_line(error)));

@@ -97,13 +97,12 @@ fn check_settings(group: &Group, options: &Options<'_>, out: &mut Vec<Diagnostic
 /// What the model holds and nothing carries out yet.
 fn unsupported(group: &GroupSpec) -> Vec<Diagnostic> {
     let policy = match group.on_failure.value {
-        OnFailure::Replace => Some("replace"),
         OnFailure::Rollback => Some("rollback"),
-        OnFailure::Keep | OnFailure::Retry(_) => None,
+        OnFailure::Keep | OnFailure::Retry(_) | OnFailure::Replace => None,
     };
     let policy = policy.map(|policy| {
         let message = format!("the failure policy `{policy}` is not carried out yet");
-        let hint = "write `keep`, or `{ retry: 3 }`";
+        let hint = "write `keep`, `{ retry: 3 }` or `replace`";
         Diagnostic::error(codes::UNSUPPORTED, message, hint).at(group.on_failure.span, "this policy")
     });
     let keys = [("publish", &group.publish), ("mounts", &group.mounts)];
