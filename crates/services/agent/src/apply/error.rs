@@ -52,7 +52,7 @@ impl ApplyRefusal {
         match self {
             Self::Stale { .. } => "another command has taken over this cluster; run yours again",
             Self::HashMismatch => "send it again: it was changed on its way",
-            Self::Busy { .. } => "wait until it is applied, or follow it with `muster logs --follow`",
+            Self::Busy { .. } => "wait until it is applied; if a command hangs, end it on the node with `muster exec`",
             Self::Replace { .. } => "mark the commands `rerun: true` if they may run again, or replace the node",
             Self::Invalid { .. } => "check the cluster file with `muster validate`",
             Self::Journal(_) => "see whether the node's disk is full",

@@ -29,7 +29,8 @@ pub(crate) enum StepError {
         #[source]
         source: io::Error,
     },
-    #[error("{program} ended with exit code {code}")]
+    /// The code travels beside the message.
+    #[error("{program} failed")]
     Exit { program: String, code: i32 },
     #[error("there is no user `{user}`")]
     NoUser { user: String },
@@ -57,8 +58,16 @@ pub(crate) enum StepError {
     NoApt { packages: String },
     #[error("cannot change the power state")]
     Power(#[source] io::Error),
-    #[error("the command ended with exit code {code}")]
+    #[error("the command {}", ending(*code))]
     Command { code: i32 },
+}
+
+/// Shells tell of a signal by a code above 128.
+fn ending(code: i32) -> String {
+    match code {
+        129..=192 => format!("was ended by signal {}", code - 128),
+        _ => "failed".to_owned(),
+    }
 }
 
 impl StepError {
@@ -81,7 +90,7 @@ impl StepError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::NoUser { .. } | Self::NoGroup { .. } => {
-                "files are written before users are made: add `defer: true`, or correct the name"
+                "correct the name; a file for a user that the document makes needs `defer: true`"
             }
             Self::Write { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 "this part of the node is read-only: write below /etc, /usr/local, /var, /home or /srv"

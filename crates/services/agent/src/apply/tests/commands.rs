@@ -51,10 +51,7 @@ async fn the_first_failing_command_stops() {
     );
     let words = words.await;
     assert_eq!(words[5..7], ["runcmd[1] 2/5", "runcmd[1] > out"], "{words:#?}");
-    assert_eq!(
-        words[8..],
-        ["runcmd[1] failed Some(7) the command ended with exit code 7 [\"out\", \"err\"]", "Failed 2/5"]
-    );
+    assert_eq!(words[8..], ["runcmd[1] failed Some(7) the command failed [\"out\", \"err\"]", "Failed 2/5"]);
     assert!(!node.root().join("never").exists());
     let expected =
         "Failed: write_files[/a]=done runcmd[0]=done runcmd[1]=failed runcmd[2]=pending final_message=pending";
@@ -81,7 +78,7 @@ async fn what_spans_items_runs_as_one_step() {
     let agent = node.agent();
     let words = agent.apply("runcmd: [echo a, 'if true; then', echo b, '(exit 3)', fi]").await;
     let failure = "runcmd[1] failed Some(3) runcmd[1] to runcmd[4] are one piece of shell: \
-                   the command ended with exit code 3 [\"b\"]";
+                   the command failed [\"b\"]";
     assert!(words.iter().any(|word| word == failure), "{words:#?}");
     assert_eq!(
         agent.outcomes(),
@@ -115,9 +112,12 @@ async fn the_ways_in_which_a_shell_ends() {
         ]
     );
     let words = run("set -e, 'false; echo no', echo no").await;
-    assert!(words.contains(&"runcmd[1] failed Some(1) the command ended with exit code 1 []".to_owned()), "{words:?}");
+    assert!(words.contains(&"runcmd[1] failed Some(1) the command failed []".to_owned()), "{words:?}");
     let words = run("'kill -9 $$'").await;
-    assert!(last(&words).starts_with("Failed") && words[1].contains("Some(137)"), "{words:?}");
+    assert!(
+        last(&words).starts_with("Failed") && words[1].contains("Some(137) the command was ended by signal 9"),
+        "{words:?}"
+    );
     let words = run("trap 'echo bye' EXIT, echo a").await;
     assert!(words.contains(&"runcmd[1] > bye".to_owned()), "{words:?}");
     assert_eq!(last(&words), "Done 2/2");
