@@ -15,7 +15,7 @@ use muster_provider::{OpenContext, Provider};
 use muster_store::{LeaseHolder, NodeRecord, Store};
 use muster_store_sqlite::SqliteStore;
 use muster_sys::process;
-use muster_types::ClusterName;
+use muster_types::{ClusterName, natural_order};
 use tokio::sync::mpsc;
 
 use crate::error::Failure;
@@ -201,7 +201,7 @@ impl Opened {
 
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeRecord>, Failure> {
         let mut nodes = self.store.nodes(&self.name).await?;
-        nodes.sort_by(|a, b| (&a.group, a.name.index(), &a.name).cmp(&(&b.group, b.name.index(), &b.name)));
+        nodes.sort_by(|a, b| natural_order(a.name.as_str(), b.name.as_str()));
         Ok(nodes)
     }
 }

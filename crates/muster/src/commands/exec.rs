@@ -8,7 +8,7 @@ use muster_api::{ExecExit, ExecRequest, Frame, FrameKind};
 use muster_engine::TransportLinks;
 use muster_store::NodeRecord;
 use muster_transport::{AgentEndpoint, ExecReceiver, ExecSender};
-use muster_types::{ClusterName, NodeName, NodeSet, NodeSetError, split_cluster};
+use muster_types::{ClusterName, NodeName, NodeSet, NodeSetError, natural_order, split_cluster};
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
@@ -109,7 +109,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     while let Some(report) = tasks.join_next().await {
         reports.push(report.map_err(anyhow::Error::from)?);
     }
-    reports.sort_by(|a, b| (a.node.index(), &a.node).cmp(&(b.node.index(), &b.node)));
+    reports.sort_by(|a, b| natural_order(a.node.as_str(), b.node.as_str()));
     conclude(&reports, context)
 }
 

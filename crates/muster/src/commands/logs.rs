@@ -54,7 +54,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     };
     let lines = usize::try_from(args.lines).unwrap_or(usize::MAX);
     let mut stream = client.logs(lines, args.step.as_deref(), args.follow).await.map_err(unreachable)?;
+    let mut empty = true;
     while let Some(line) = stream.next().await.map_err(unreachable)? {
+        empty = false;
         if context.printer.is_text() {
             let mark = if line.stream == LogStream::Stderr { "!" } else { " " };
             let head = context
@@ -64,6 +66,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
         } else {
             context.printer.json_line(&line)?;
         }
+    }
+    if empty && context.printer.is_text() {
+        context.printer.note(&format!("The steps of {node}'s configuration have printed nothing."));
     }
     Ok(ExitStatus::DONE)
 }

@@ -1,7 +1,7 @@
 //! The drawing on a terminal: one line for each node that is not ready yet, and a line that sums up.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use muster_types::Phase;
+use muster_types::{Phase, natural_order};
 
 use crate::output::Printer;
 use crate::output::events::{Board, Seen, tone};
@@ -42,7 +42,8 @@ impl Live {
 }
 
 fn drawing(board: &Board, printer: &Printer, columns: usize, rows: usize) -> String {
-    let busy: Vec<_> = board.nodes.iter().filter(|(_, seen)| seen.phase != Phase::Ready).collect();
+    let mut busy: Vec<_> = board.nodes.iter().filter(|(_, seen)| seen.phase != Phase::Ready).collect();
+    busy.sort_by(|(a, _), (b, _)| natural_order(a.as_str(), b.as_str()));
     let width = busy.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
     let mut lines: Vec<String> = busy
         .iter()
