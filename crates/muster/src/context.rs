@@ -132,8 +132,14 @@ impl Context {
         Ok(Opened { name, store, provider, provider_name, authority })
     }
 
-    /// As `look_at`, and makes the cluster's CA if there is none.
+    /// As `look_at`, for those who may make machines, and makes the cluster's CA if there is none.
     pub(crate) async fn create(&self, compiled: &Compiled) -> Result<Opened, Failure> {
+        let factory = registry::find(&provider_of(compiled)?)?;
+        factory.permitted().map_err(|error| Failure::Error {
+            hint: error.hint.clone(),
+            error: error.into(),
+            status: ExitStatus::NO_PERMISSION,
+        })?;
         let mut opened = self.look_at(compiled).await?;
         if opened.authority.is_none() {
             let authority = Authority::open_or_create(&self.paths.pki(&opened.name), &opened.name)?;

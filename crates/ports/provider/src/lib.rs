@@ -31,6 +31,11 @@ pub trait Factory: Send + Sync {
     /// Checks the provider's block of a cluster file and, the same way, the block of a group. All mistakes at once.
     fn check(&self, block: Option<&Tree>) -> Vec<Diagnostic>;
 
+    /// Whether this process may make machines here; asked before anything is made.
+    fn permitted(&self) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     async fn open(&self, context: OpenContext) -> Result<Arc<dyn Provider>, ProviderError>;
 }
 

@@ -49,6 +49,13 @@ impl Factory for LocalFactory {
         settings::read(block).1
     }
 
+    fn permitted(&self) -> Result<(), ProviderError> {
+        if nix::unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        Err(ProviderError::permanent("make a machine", "sandbox nodes need root").hint("run the command with sudo"))
+    }
+
     async fn open(&self, context: OpenContext) -> Result<Arc<dyn Provider>, ProviderError> {
         let (settings, diagnostics) = settings::read(context.settings.as_ref());
         if let Some(diagnostic) = diagnostics.first() {
@@ -119,9 +126,6 @@ impl Local {
         let _one = self.starting.lock().await;
         if UnixStream::connect(self.layout.socket()).await.is_ok() {
             return Ok(());
-        }
-        if !nix::unistd::geteuid().is_root() {
-            return Err(ProviderError::permanent("start", "sandbox nodes need root").hint("run the command with sudo"));
         }
         let failed = io_error("start", "cannot start the cluster's shepherd");
         self.run_shepherd().await.map_err(failed)
