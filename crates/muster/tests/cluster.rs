@@ -205,6 +205,8 @@ mod commands {
         let codes: Vec<i64> =
             some["nodes"].as_array().unwrap().iter().map(|node| node["code"].as_i64().unwrap()).collect();
         assert_eq!(codes, [0, 1, 0], "{some}");
+        let events = place.muster(&["exec", "--jsonl", "db-1", "--", "sh", "-c", "echo hi; exit 4"]).exits(4).json_lines();
+        assert_eq!((&events[0]["text"], &events[1]["code"]), (&serde_json::json!("hi"), &serde_json::json!(4)));
         place.muster(&["exec", "*", "--", "false"]).exits(1);
         let late = place.muster(&["exec", "web-1", "--timeout", "300ms", "--", "sleep", "1000"]).exits(124);
         assert!(late.stderr.contains("did not end"), "{late}");

@@ -16,7 +16,8 @@ use tokio::sync::Semaphore;
 use crate::context::{Context, Opened};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
-use crate::output::printer::{Printer, Tone};
+use crate::output::printer::Tone;
+use crate::output::{Format, Printer};
 
 /// Output that is kept of each node for `--json`.
 const KEPT_BYTES_MAX: usize = 1 << 20;
@@ -89,12 +90,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
             node,
             request: request.clone(),
             timeout: args.timeout,
-            show: if !context.printer.is_text() {
-                Show::Keep
-            } else if alone {
-                Show::Raw
-            } else {
-                Show::Lines(width)
+            show: match context.printer.format {
+                Format::Json => Show::Keep,
+                Format::JsonLines => Show::Events,
+                Format::Text if alone => Show::Raw,
+                Format::Text => Show::Lines(width),
             },
             printer: context.printer.clone(),
         };
@@ -150,6 +150,8 @@ enum Show {
     Lines(usize),
     /// Kept for the document at the end.
     Keep,
+    /// Each line as an event.
+    Events,
 }
 
 struct Job {
@@ -236,7 +238,7 @@ impl Job {
         match self.show {
             Show::Raw if error => self.printer.raw_error(&frame.payload),
             Show::Raw => self.printer.raw(&frame.payload),
-            Show::Lines(_) => {
+            Show::Lines(_) | Show::Events => {
                 lines.0.extend_from_slice(&frame.payload);
                 while let Some(end) = lines.0.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = lines.0.drain(..=end).collect();
@@ -264,9 +266,17 @@ impl Job {
     }
 
     fn line(&self, line: &[u8], error: bool) {
-        let Show::Lines(width) = self.show else { return };
-        let name = format!("{:<width$}", self.node.name.as_str());
         let text = String::from_utf8_lossy(line);
+        let width = match self.show {
+            Show::Lines(width) => width,
+            Show::Events => {
+                let (node, stream) = (&self.node.name, if error { "stderr" } else { "stdout" });
+                let event = serde_json::json!({"v": 1, "type": "output", "node": node, "stream": stream, "text": text});
+                return self.printer.line(&event.to_string());
+            }
+            Show::Raw | Show::Keep => return,
+        };
+        let name = format!("{:<width$}", self.node.name.as_str());
         if error {
             self.printer.note(&format!("{}  {text}", self.printer.tone(&name, Tone::Busy)));
         } else {
@@ -304,9 +314,21 @@ fn conclude(reports: &[Report], context: &Context) -> Result<ExitStatus, Failure
         _ if good > 0 => ExitStatus::PARTLY,
         _ => ExitStatus::FAILED,
     };
-    if !context.printer.is_text() {
-        context.printer.json(&serde_json::json!({ "version": 1, "exit": status.0, "nodes": reports }))?;
-        return Ok(status);
+    match context.printer.format {
+        Format::Json => {
+            context.printer.json(&serde_json::json!({ "version": 1, "exit": status.0, "nodes": reports }))?;
+            return Ok(status);
+        }
+        Format::JsonLines => {
+            for Report { node, code, error, duration_ms, .. } in reports {
+                let event = serde_json::json!({
+                    "v": 1, "type": "exit", "node": node, "code": code, "error": error, "duration_ms": duration_ms,
+                });
+                context.printer.line(&event.to_string());
+            }
+            return Ok(status);
+        }
+        Format::Text => {}
     }
     std::io::stdout().flush().ok();
     for report in reports.iter().filter(|report| report.error.is_some() || (report.code != 0 && reports.len() > 1)) {

@@ -80,7 +80,11 @@ impl Printer {
         self.data(&format!("{text}\n"));
     }
 
+    /// A document; one line where a stream of lines is expected.
     pub(crate) fn json<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
+        if self.format == Format::JsonLines {
+            return self.json_line(value);
+        }
         let text = serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?;
         self.line(&text);
         Ok(())
