@@ -83,7 +83,11 @@ impl Seen {
     fn line(&mut self, line: &str) {
         // The harness may have begun a line of its own.
         if let Some((_, figure)) = line.split_once(FIGURE) {
-            self.figures.push(figure.trim().replace('|', "/"));
+            let figure = figure.trim().replace('|', "/");
+            // Two tests of one soak may tell the same, such as the seed.
+            if !self.figures.contains(&figure) {
+                self.figures.push(figure);
+            }
         }
         let passed = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(" passed"));
         let passed = passed.and_then(|(before, _)| before.rsplit(' ').next()?.parse::<usize>().ok());
@@ -119,6 +123,7 @@ mod tests {
         for line in [
             "running 2 tests",
             "test kill_up ... figure: killed_while_running 46/50",
+            "figure: steps a|b",
             "figure: steps a|b",
             "test result: ok. 2 passed; 0 failed; 0 ignored",
             "test result: ok. 1 passed; 0 failed; 0 ignored",
