@@ -34,7 +34,7 @@ impl Interrupt {
                 count += 1;
                 if count > 1 {
                     // What was begun is written down; the next run finds it.
-                    nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL)?;
+                    muster_sys::process::end_by_interrupt();
                 }
                 printer.note(&format!(
                     "Stopping; what was begun is finished or written down. Go on later with: {continue_with}. \
@@ -43,7 +43,7 @@ impl Interrupt {
                 first.cancel();
             }
             #[expect(unreachable_code, reason = "gives the task its type")]
-            Ok::<(), nix::Error>(())
+            Ok::<(), std::convert::Infallible>(())
         });
         Ok(Self { token, supervisor })
     }

@@ -158,6 +158,35 @@ mod lifecycle {
     }
 
     #[test]
+    fn an_interrupted_up_says_how_to_go_on_and_does() {
+        if !can_make_nodes() {
+            return;
+        }
+        let place = sandbox();
+        place.write("cluster.yaml", &file(2, "runcmd:\n  - until test -e /srv/go; do sleep 0.05; done"));
+        let interrupt = |times: usize| {
+            let mut running = place.start(&["up", "--jsonl"]);
+            let configuring = |line: &str| line.contains("runcmd[0]");
+            running.wait_line(std::time::Duration::from_mins(1), configuring).unwrap();
+            for _ in 0..times {
+                running.signal(nix::sys::signal::Signal::SIGINT);
+                // The second is another signal only once the first has been taken.
+                muster_testkit::wait_for("the answer to the signal", std::time::Duration::from_secs(20), || {
+                    (!running.is_running() || running.stderr().contains("Go on later with")).then_some(())
+                });
+            }
+            running.wait().exits(130)
+        };
+        assert!(interrupt(1).stderr.contains("muster up cluster.yaml"));
+        interrupt(2);
+        let held = place.muster(&["status", "--json"]).exits(1).json();
+        assert_eq!(held["nodes"].as_array().unwrap().len(), 2, "{held}");
+        place.muster(&["exec", "*", "--", "sh", "-c", "touch /srv/go"]).success();
+        place.muster(&["up"]).success();
+        place.muster(&["down", "--yes"]).success();
+    }
+
+    #[test]
     fn stopped_and_killed_nodes_are_started_again() {
         if !can_make_nodes() {
             return;
@@ -205,7 +234,8 @@ mod commands {
         let codes: Vec<i64> =
             some["nodes"].as_array().unwrap().iter().map(|node| node["code"].as_i64().unwrap()).collect();
         assert_eq!(codes, [0, 1, 0], "{some}");
-        let events = place.muster(&["exec", "--jsonl", "db-1", "--", "sh", "-c", "echo hi; exit 4"]).exits(4).json_lines();
+        let events =
+            place.muster(&["exec", "--jsonl", "db-1", "--", "sh", "-c", "echo hi; exit 4"]).exits(4).json_lines();
         assert_eq!((&events[0]["text"], &events[1]["code"]), (&serde_json::json!("hi"), &serde_json::json!(4)));
         place.muster(&["exec", "*", "--", "false"]).exits(1);
         let late = place.muster(&["exec", "web-1", "--timeout", "300ms", "--", "sleep", "1000"]).exits(124);

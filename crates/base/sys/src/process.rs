@@ -40,6 +40,16 @@ pub fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Ends this process as an interrupt does that nobody handles: a shell sees 130.
+pub fn end_by_interrupt() -> ! {
+    // SAFETY: the default action needs no handler; the signal ends the process, or `_exit` does if it is blocked.
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_DFL);
+        libc::raise(libc::SIGINT);
+        libc::_exit(130)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

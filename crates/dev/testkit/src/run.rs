@@ -165,6 +165,11 @@ impl Running {
         found
     }
 
+    /// What it has written to stderr until now.
+    pub fn stderr(&self) -> String {
+        self.board.lock().stderr.lines.concat()
+    }
+
     /// Sends a signal to the process, not to its group.
     pub fn signal(&self, signal: Signal) {
         let result = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
