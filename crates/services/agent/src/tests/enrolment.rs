@@ -14,11 +14,15 @@ use crate::{AgentConfig, AgentError};
 
 /// What an owner would post, made from a fresh offer.
 async fn request(world: &World, running: &Running) -> EnrolRequest {
+    let csr = csr(world, running).await;
+    EnrolRequest { token: world.token.clone(), certificate: world.sign(&csr).unwrap() }
+}
+
+async fn csr(world: &World, running: &Running) -> String {
     let mut raw = Raw::connect(running.address, Some(&world.operator())).await;
     let (status, offer) = raw.get("/v1/enrol").await;
     assert_eq!(status, StatusCode::OK, "{offer}");
-    let offer: EnrolOffer = serde_json::from_value(offer).unwrap();
-    EnrolRequest { token: world.token.clone(), certificate: world.sign(&offer.csr).unwrap() }
+    serde_json::from_value::<EnrolOffer>(offer).unwrap().csr
 }
 
 async fn post(world: &World, running: &Running, request: &EnrolRequest) -> (StatusCode, String) {
@@ -133,7 +137,14 @@ async fn wrong_tokens_and_certificates_use_nothing_up() {
     let good = request(&world, &running).await;
     let wrong = EnrolRequest { token: new_token().unwrap(), ..good.clone() };
     assert_eq!(post(&world, &running, &wrong).await, (StatusCode::FORBIDDEN, "token_wrong".to_owned()));
-    for certificate in [world.node_identity("web-1").certificate_pem, world.operator().certificate_pem, String::new()] {
+    let (csr, stranger) = (csr(&world, &running).await, World::new());
+    for certificate in [
+        world.authority.sign_node(&csr, &NodeName::new("web-2").unwrap()).unwrap(),
+        stranger.sign(&csr).unwrap(),
+        world.node_identity("web-1").certificate_pem,
+        world.operator().certificate_pem,
+        String::new(),
+    ] {
         let bad = EnrolRequest { certificate, ..good.clone() };
         assert_eq!(post(&world, &running, &bad).await, (StatusCode::BAD_REQUEST, "certificate_refused".to_owned()));
     }

@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 
-use muster_api::EnrolOffer;
+use muster_api::{EnrolOffer, StatusReply};
 use muster_pki::{Identity, NodeKey, new_token, proof, token_hash};
 use muster_transport::{HandshakeFailure, ServerCertificate, ServerTls, TransportError};
 use muster_types::{NodeName, Redacted};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use super::raw::Raw;
 use super::{PATIENCE, World, cluster, web_1};
@@ -31,23 +33,47 @@ impl Impostor {
         (Self { listener, tls }, address)
     }
 
+    /// Answers `count` requests of one connection with a status and hangs up when it hears the next.
+    async fn answer(&self, count: usize, status: &StatusReply) {
+        let (tcp, _) = self.listener.accept().await.unwrap();
+        let mut stream = self.tls.acceptor().accept(tcp).await.unwrap();
+        for _ in 0..count {
+            hear(&mut stream).await;
+            say(&mut stream, status).await;
+        }
+        hear(&mut stream).await;
+    }
+
     async fn play(self, offer: &EnrolOffer) -> String {
         let (tcp, _) = self.listener.accept().await.unwrap();
         let Ok(mut stream) = self.tls.acceptor().accept(tcp).await else { return String::new() };
-        let mut heard = Vec::new();
-        while !heard.ends_with(b"\r\n\r\n") {
-            if stream.read_buf(&mut heard).await.unwrap_or(0) == 0 {
-                return String::from_utf8(heard).unwrap();
-            }
+        let mut heard = hear(&mut stream).await;
+        if heard.is_empty() {
+            return String::new();
         }
-        let body = serde_json::to_string(offer).unwrap();
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        stream.flush().await.unwrap();
+        say(&mut stream, offer).await;
         // Until the client hangs up, which it may do rudely.
         timeout(PATIENCE, stream.read_to_end(&mut heard)).await.unwrap().ok();
         String::from_utf8(heard).unwrap()
     }
+}
+
+/// One request without a body; nothing when the client hangs up instead.
+async fn hear(stream: &mut TlsStream<TcpStream>) -> Vec<u8> {
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut heard).await.unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    heard
+}
+
+async fn say<T: Serialize>(stream: &mut TlsStream<TcpStream>, document: &T) {
+    let body = serde_json::to_string(document).unwrap();
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
 }
 
 fn own_certificate(key: &NodeKey) -> Identity {
@@ -185,4 +211,31 @@ async fn a_token_for_nothing_is_worth_nothing() {
     let error = world.client(running.address).enrol(&wrong, |_| panic!("unproven")).await.unwrap_err();
     assert!(matches!(error, TransportError::Impostor { .. }), "{error:?}");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_ends_under_a_request_is_replaced_and_a_fresh_one_is_not() {
+    let world = World::new();
+    let (running, enrolled) = world.enrolled().await;
+    let status = enrolled.status().await.unwrap();
+    running.stop().await;
+    let (server, address) = Impostor::new(&world, &world.node_identity("web-1")).await;
+    let client = world.client(address);
+    let asking = async {
+        assert_eq!(client.status().await.unwrap(), status, "on a fresh connection");
+        assert_eq!(client.status().await.unwrap(), status, "the kept one breaks, the next is asked");
+        drop(client);
+        world.client(address).status().await.unwrap_err()
+    };
+    let answering = async {
+        server.answer(1, &status).await;
+        // This one is dropped by the client, which has been answered, before it hears a second request.
+        let (tcp, _) = server.listener.accept().await.unwrap();
+        let mut stream = server.tls.acceptor().accept(tcp).await.unwrap();
+        hear(&mut stream).await;
+        say(&mut stream, &status).await;
+        server.answer(0, &status).await;
+    };
+    let (error, ()) = tokio::join!(asking, answering);
+    assert!(matches!(&error, TransportError::Closed { .. }) && error.is_temporary(), "{error:?}");
 }
