@@ -19,6 +19,14 @@ pub(crate) enum StepError {
     },
     #[error("{} is a folder", path.display())]
     Folder { path: PathBuf },
+    #[error("{} is neither a file nor a folder", path.display())]
+    Special { path: PathBuf },
+    #[error("{} is a link that a user of the node may have made, so it is not followed", path.display())]
+    Link { path: PathBuf },
+    #[error("{} has other names, and a user of the node may have given it this one", path.display())]
+    Shared { path: PathBuf },
+    #[error("{} is larger than {} MiB", path.display(), limit >> 20)]
+    Large { path: PathBuf, limit: u64 },
     #[error("cannot keep the step's output")]
     Log(#[source] io::Error),
     #[error("cannot write down how far the step is")]
@@ -95,6 +103,9 @@ impl StepError {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 "this part of the node is read-only: write below /etc, /usr/local, /var, /home or /srv"
             }
+            Self::Special { .. } => "pipes, sockets and devices are not written; remove it, or give another path",
+            Self::Link { .. } => "write the path that it leads to, or put a folder or file in its place",
+            Self::Shared { .. } => "remove this name, or copy the file",
             Self::UserNumber { .. } => "remove `uid`, or replace the node: files belong to the old number",
             Self::SudoRules { .. } => "write rules as in sudoers, without the user: ALL=(ALL) NOPASSWD:ALL",
             Self::Zone { .. } => "write one of /usr/share/zoneinfo, such as Europe/Budapest; the node may lack tzdata",

@@ -1,21 +1,30 @@
 //! Files that are written whole.
 
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use muster_cloudinit::{FileStep, Followed, Owner};
+use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, statfs};
 
+use super::spot::{Spot, dress};
 use super::tables::Names;
 use super::{Machine, StepError};
 
 const MODE_DEFAULT: u32 = 0o644;
-const FOLDER_MODE: u32 = 0o755;
 /// As the kernel has it.
 const LINKS_MAX: usize = 40;
 const COMPARE_BYTES: usize = 16 << 10;
+/// Largest file that is read whole.
+const READ_BYTES_MAX: u64 = 16 << 20;
+/// A name has at most 255 bytes, and a character at most 4.
+const SCRAP_NAME_CHARACTERS: usize = 48;
+/// How many names of a folder are looked at for scraps.
+const SCRAP_ENTRIES_MAX: usize = 10_000;
 
 /// The numbers that a file is to belong to; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +66,15 @@ pub(super) fn apply(machine: &Machine, file: &FileStep) -> Result<bool, StepErro
 }
 
 pub(super) fn holds(machine: &Machine, file: &FileStep) -> Result<bool, StepError> {
-    let path = resolve(machine, &file.path)?;
+    let Some(spot) = Spot::find(&resolve(machine, &file.path)?)? else { return Ok(false) };
+    let Some(found) = spot.found()? else { return Ok(false) };
     if file.followed == Followed::ByWrite {
-        return Ok(path.exists());
+        return Ok(true);
     }
-    let Some(found) = metadata(&path)? else { return Ok(false) };
     let owned = ids(machine, file.owner.as_ref())?.are(&found);
     let mode = found.permissions().mode() & 0o7777 == file.mode.unwrap_or(MODE_DEFAULT);
     let whole = file.followed == Followed::No;
-    Ok(owned && mode && has_content(&path, &found, &file.content, whole)?)
+    Ok(owned && mode && has_content(&spot, &file.content, whole)?)
 }
 
 /// Whether a file is one of the kernel, is mounted, or lies in memory: such a file is made anew at each boot.
@@ -81,7 +90,8 @@ pub(super) fn is_made_at_boot(machine: &Machine, path: &str) -> bool {
 pub(crate) fn resolve(machine: &Machine, path: &str) -> Result<PathBuf, StepError> {
     let mut path = machine.inside(path);
     for _ in 0..LINKS_MAX {
-        let Ok(target) = std::fs::read_link(&path) else { return Ok(path) };
+        let link = Spot::find(&path)?.map(|spot| spot.link()).transpose()?.flatten();
+        let Some(target) = link else { return Ok(path) };
         path = match target.to_str() {
             Some(target) if target.starts_with('/') => machine.inside(target),
             _ => path.parent().unwrap_or(machine.root()).join(target),
@@ -90,27 +100,29 @@ pub(crate) fn resolve(machine: &Machine, path: &str) -> Result<PathBuf, StepErro
     Err(StepError::Read { source: io::Error::from_raw_os_error(libc::ELOOP), path })
 }
 
-fn metadata(path: &Path) -> Result<Option<std::fs::Metadata>, StepError> {
-    match fs_err::metadata(path) {
-        Ok(found) if found.is_dir() => Err(StepError::Folder { path: path.to_owned() }),
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StepError::read(path)(error)),
+/// The content of a file that is not large; `None` when there is no file.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StepError> {
+    let Some(file) = Spot::find(path)?.map(|spot| spot.read()).transpose()?.flatten() else { return Ok(None) };
+    let mut content = Vec::new();
+    file.take(READ_BYTES_MAX + 1).read_to_end(&mut content).map_err(StepError::read(path))?;
+    if content.len() as u64 > READ_BYTES_MAX {
+        return Err(StepError::Large { path: path.to_owned(), limit: READ_BYTES_MAX });
     }
+    Ok(Some(content))
 }
 
 /// Compares piece by piece: a file is not read whole.
-fn has_content(path: &Path, found: &std::fs::Metadata, content: &[u8], whole: bool) -> Result<bool, StepError> {
-    let length = content.len() as u64;
+fn has_content(spot: &Spot, content: &[u8], whole: bool) -> Result<bool, StepError> {
+    let Some(mut file) = spot.read()? else { return Ok(false) };
+    let (found, length) = (file.metadata().map_err(StepError::read(spot.path()))?, content.len() as u64);
     // Files of the kernel have no length until they are read.
     if found.len() != 0 && (found.len() < length || whole && found.len() != length) {
         return Ok(false);
     }
-    let mut file = fs_err::File::open(path).map_err(StepError::read(path))?;
     let mut buffer = vec![0; COMPARE_BYTES];
     let mut rest = content;
     loop {
-        let count = file.read(&mut buffer).map_err(StepError::read(path))?;
+        let count = file.read(&mut buffer).map_err(StepError::read(spot.path()))?;
         let piece = &buffer[..count.min(rest.len())];
         if count == 0 || !rest.starts_with(piece) || whole && count > rest.len() {
             return Ok(count == 0 && rest.is_empty());
@@ -125,46 +137,62 @@ fn has_content(path: &Path, found: &std::fs::Metadata, content: &[u8], whole: bo
 /// Writes a file whole or not at all, with its mode and owner from its first moment; makes missing folders. True when
 /// something was not as it should be.
 pub(crate) fn write(path: &Path, content: &[u8], mode: u32, ids: Ids) -> Result<bool, StepError> {
-    let found = metadata(path)?;
-    let same = match &found {
-        Some(found) => has_content(path, found, content, true)?,
-        None => false,
-    };
-    if same {
-        return dress(path, mode, ids);
+    let spot = Spot::make(path, ids)?;
+    let found = spot.found()?;
+    let keeps = found.as_ref().is_some_and(|found| !spot.is_borrowed(found));
+    if keeps && has_content(&spot, content, true)? {
+        return match spot.change(OFlag::O_RDONLY)? {
+            Some(file) => dress(&file, path, mode, ids),
+            None => Err(StepError::write(path)(io::ErrorKind::NotFound.into())),
+        };
     }
-    make_folders(path, ids)?;
-    let written = replace(path, content, mode, ids);
-    match written {
+    match replace(&spot, content, mode, ids) {
         // The target of a mount cannot be renamed over, and folders of the kernel take no new files.
         Err(error) if found.is_some() && may_be_written_in_place(&error) => {
-            write_in_place(path, content).map_err(StepError::write(path))?;
+            let Some(mut file) = spot.change(OFlag::O_WRONLY)? else { return Err(StepError::write(path)(error)) };
+            write_in_place(&mut file, content).map_err(StepError::write(path))?;
+            // Written in place, the file has kept its dress.
+            dress(&file, path, mode, ids)?;
         }
         result => result.map_err(StepError::write(path))?,
     }
-    if found.is_some() {
-        // Written in place, the file has kept its dress.
-        dress(path, mode, ids).map(|_| true)
-    } else {
-        Ok(true)
-    }
+    Ok(true)
 }
 
-fn replace(path: &Path, content: &[u8], mode: u32, ids: Ids) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.muster-new"));
-    let made = fs_err::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-    let mut file = made?;
+fn replace(spot: &Spot, content: &[u8], mode: u32, ids: Ids) -> io::Result<()> {
+    remove_scraps(spot);
+    let temporary = OsString::from(format!("{}{:016x}", scrap_prefix(&spot.name), RandomState::new().hash_one(0)));
+    let mut file = spot.folder.create(&temporary)?;
     let result = file
         .write_all(content)
-        .and_then(|()| std::os::unix::fs::fchown(file.file(), ids.user, ids.group))
+        .and_then(|()| std::os::unix::fs::fchown(&file, ids.user, ids.group))
         .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(mode)))
-        .and_then(|()| fs_err::rename(&temporary, path));
+        .and_then(|()| spot.folder.rename(&temporary, &spot.name));
     if result.is_err() {
         // The first error is the one to tell.
-        fs_err::remove_file(&temporary).ok();
+        spot.folder.remove(&temporary).ok();
     }
     result
+}
+
+/// Names of files on their way begin so; the rest is random, so that nobody can be there first.
+fn scrap_prefix(name: &OsStr) -> String {
+    let name: String = name.to_string_lossy().chars().take(SCRAP_NAME_CHARACTERS).collect();
+    format!(".{name}.muster-new-")
+}
+
+/// Removes what a crash has left of earlier tries.
+fn remove_scraps(spot: &Spot) {
+    let prefix = scrap_prefix(&spot.name);
+    let Ok(entries) = fs_err::read_dir(spot.folder.inside(OsStr::new(""))) else { return };
+    for entry in entries.take(SCRAP_ENTRIES_MAX).flatten() {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(prefix.as_bytes())
+            && let Err(error) = spot.folder.remove(&name)
+        {
+            tracing::debug!(%error, ?name, "a scrap stays");
+        }
+    }
 }
 
 /// Not so when the disk is full: the old content would be gone.
@@ -176,32 +204,15 @@ fn may_be_written_in_place(error: &io::Error) -> bool {
     )
 }
 
-fn write_in_place(path: &Path, content: &[u8]) -> io::Result<()> {
-    fs_err::OpenOptions::new().write(true).truncate(true).open(path)?.write_all(content)
-}
-
-/// Sets mode and owner where they differ; true when they did. A change of owner takes special bits off, so the mode
-/// comes last.
-pub(crate) fn dress(path: &Path, mode: u32, ids: Ids) -> Result<bool, StepError> {
-    let found = fs_err::metadata(path).map_err(StepError::read(path))?;
-    let owned = ids.are(&found);
-    if !owned {
-        fs_err::os::unix::fs::chown(path, ids.user, ids.group).map_err(StepError::write(path))?;
+fn write_in_place(file: &mut File, content: &[u8]) -> io::Result<()> {
+    // Files of the kernel have no length and cannot be cut.
+    if file.metadata()?.len() != 0 {
+        file.set_len(0)?;
     }
-    let moded = found.permissions().mode() & 0o7777 == mode;
-    if !(moded && owned) {
-        let permissions = std::fs::Permissions::from_mode(mode);
-        fs_err::set_permissions(path, permissions).map_err(StepError::write(path))?;
-    }
-    Ok(!(moded && owned))
+    file.write_all(content)
 }
 
 /// Makes the folders above a path that are missing; they belong to whom the file belongs.
 pub(crate) fn make_folders(path: &Path, ids: Ids) -> Result<(), StepError> {
-    let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
-    for folder in missing.into_iter().rev() {
-        fs_err::create_dir(folder).map_err(StepError::write(folder))?;
-        dress(folder, FOLDER_MODE, ids)?;
-    }
-    Ok(())
+    Spot::make(path, ids).map(drop)
 }

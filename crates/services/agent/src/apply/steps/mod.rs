@@ -11,6 +11,7 @@ mod names;
 mod packages;
 mod passwords;
 mod power;
+mod spot;
 mod tables;
 mod users;
 

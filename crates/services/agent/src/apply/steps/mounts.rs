@@ -68,10 +68,8 @@ pub(super) fn holds(machine: &Machine, mount: &Mount) -> Result<bool, StepError>
 
 fn read_fstab(machine: &Machine) -> Result<String, StepError> {
     let path = resolve(machine, FSTAB)?;
-    match fs_err::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        result => result.map_err(StepError::read(&path)),
-    }
+    let found = super::files::read(&path)?.unwrap_or_default();
+    String::from_utf8(found).map_err(std::io::Error::other).map_err(StepError::read(&path))
 }
 
 fn is_swap(mount: &Mount) -> bool {

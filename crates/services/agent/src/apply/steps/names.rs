@@ -39,11 +39,7 @@ fn is_named(name: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<Option<String>, StepError> {
-    match fs_err::read(path) {
-        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StepError::read(path)(error)),
-    }
+    Ok(super::files::read(path)?.map(|text| String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// A block at the end: where the cluster has given the name an address of the network, that one comes first.
@@ -74,7 +70,7 @@ pub(super) fn timezone(machine: &Machine, zone: &str) -> Result<bool, StepError>
     if !machine.inside(&target).is_file() {
         return Err(StepError::Zone { zone: zone.to_owned() });
     }
-    let mut changed = write(&machine.inside("/etc/timezone"), format!("{zone}\n").as_bytes(), 0o644, Ids::own())?;
+    let mut changed = write(&resolve(machine, "/etc/timezone")?, format!("{zone}\n").as_bytes(), 0o644, Ids::own())?;
     let link = machine.inside("/etc/localtime");
     if !is_link_to(&link, &target) {
         make_folders(&link, Ids::own())?;
@@ -91,7 +87,7 @@ pub(super) fn timezone(machine: &Machine, zone: &str) -> Result<bool, StepError>
 }
 
 pub(super) fn timezone_holds(machine: &Machine, zone: &str) -> Result<bool, StepError> {
-    let written = read(&machine.inside("/etc/timezone"))?.is_some_and(|text| text.trim_end() == zone);
+    let written = read(&resolve(machine, "/etc/timezone")?)?.is_some_and(|text| text.trim_end() == zone);
     Ok(written && is_link_to(&machine.inside("/etc/localtime"), &format!("{ZONES}/{zone}")))
 }
 

@@ -2,7 +2,6 @@
 //! linked statically and may not use the C library's own look-ups.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
@@ -23,11 +22,8 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn load(machine: &Machine, path: &str, mode: u32) -> Result<Self, StepError> {
         let path = super::files::resolve(machine, path)?;
-        let (text, exists) = match fs_err::read(&path) {
-            Ok(bytes) => (String::from_utf8_lossy(&bytes).into_owned(), true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), false),
-            Err(error) => return Err(StepError::read(&path)(error)),
-        };
+        let found = super::files::read(&path)?;
+        let (text, exists) = (String::from_utf8_lossy(found.as_deref().unwrap_or_default()), found.is_some());
         let rows = text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect();
         Ok(Self { path, rows, changed: false, exists, mode })
     }

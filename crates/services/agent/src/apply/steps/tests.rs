@@ -1,5 +1,7 @@
 //! Steps on a folder that stands for a node: users by file and by tool, packages by a stand-in for apt.
 
+mod planted;
+
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;

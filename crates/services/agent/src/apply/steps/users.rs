@@ -1,6 +1,8 @@
 //! Groups, users, their homes, sudo rules and keys.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +10,8 @@ use muster_cloudinit::{AuthorizedKeys, Group, User};
 
 use super::accounts::{Accounts, lock};
 use super::blocks::with_block;
-use super::files::{Ids, dress, make_folders, write};
+use super::files::{Ids, read, write};
+use super::spot::{Folder, Spot, dress};
 use super::{Applied, Context, Machine, StepError};
 use crate::apply::tool;
 
@@ -50,7 +53,7 @@ async fn ensure_group(name: &str, system: bool, context: &mut Context<'_>) -> Re
         if system {
             command.arg("--system");
         }
-        command.arg(name);
+        command.arg("--").arg(name);
         succeed(context, command).await?;
     } else {
         let _lock = lock(machine).await?;
@@ -183,11 +186,10 @@ async fn sudo(user: &User, context: &mut Context<'_>) -> Result<bool, StepError>
 
 fn sudo_holds(machine: &Machine, user: &User) -> Result<bool, StepError> {
     let path = sudo_file(machine, &user.name);
-    match fs_err::read_to_string(&path) {
-        Ok(found) => Ok(!user.sudo.is_empty() && found == sudo_rules(user)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(user.sudo.is_empty()),
-        Err(error) => Err(StepError::read(&path)(error)),
-    }
+    Ok(match read(&path)? {
+        Some(found) => !user.sudo.is_empty() && found == sudo_rules(user).as_bytes(),
+        None => user.sudo.is_empty(),
+    })
 }
 
 pub(super) fn lone_keys(machine: &Machine, keys: &AuthorizedKeys) -> Result<bool, StepError> {
@@ -216,17 +218,17 @@ impl Place {
         if self.home.is_dir() {
             return Ok(false);
         }
-        make_folders(&self.home, Ids::own())?;
+        let home = Spot::make(&self.home, Ids::own())?;
         // Whole or not there: a home that a crash left half filled would be taken for one that its user has changed.
-        let making = self.home.with_file_name(".muster-home");
-        match fs_err::remove_dir_all(&making) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StepError::write(&making)(error)),
+        let making = OsStr::new(".muster-home");
+        match fs_err::remove_dir_all(home.folder.inside(making)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StepError::write(&self.home)(error)),
             _ => {}
         }
-        fs_err::create_dir(&making).map_err(StepError::write(&making))?;
-        copy(&machine.inside("/etc/skel"), &making, self.ids, SKELETON_DEPTH_MAX)?;
-        dress(&making, HOME_MODE, self.ids)?;
-        fs_err::rename(&making, &self.home).map_err(StepError::write(&self.home))?;
+        let folder = home.folder.add(making, HOME_MODE, Ids::own())?;
+        copy(&machine.inside("/etc/skel"), &folder, self.ids, SKELETON_DEPTH_MAX)?;
+        folder.dress(HOME_MODE, self.ids)?;
+        home.folder.rename(making, &home.name).map_err(StepError::write(&self.home))?;
         Ok(true)
     }
 
@@ -235,25 +237,26 @@ impl Place {
     }
 
     fn keys_text(&self) -> Result<String, StepError> {
-        let path = self.keys_file();
-        match fs_err::read(&path) {
-            Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Ok(String::new())
-            }
-            Err(error) => Err(StepError::read(&path)(error)),
-        }
+        let text = read(&self.keys_file())?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     fn authorizes(&self, keys: &[String]) -> Result<bool, StepError> {
-        let text = self.keys_text()?;
+        let text = match self.keys_text() {
+            Ok(text) => text,
+            // Users may keep their keys in their own way as long as none of them is to come from here.
+            Err(error) if keys.is_empty() => {
+                tracing::warn!(error = error.tell(), "keys of an earlier document, if any, stay");
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
         if with_block(&text, keys) != text {
             return Ok(false);
         }
-        let path = self.keys_file();
-        let closed =
-            |found: &std::fs::Metadata| std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o7777 == 0o600;
-        Ok(keys.is_empty() || fs_err::metadata(&path).is_ok_and(|found| self.ids.are(&found) && closed(&found)))
+        let closed = |found: &std::fs::Metadata| found.permissions().mode() & 0o7777 == 0o600;
+        let found = Spot::find(&self.keys_file())?.map(|spot| spot.found()).transpose()?.flatten();
+        Ok(keys.is_empty() || found.is_some_and(|found| self.ids.are(&found) && closed(&found)))
     }
 
     /// The keys of a block of ours; those that others have put into the file stay.
@@ -263,14 +266,12 @@ impl Place {
         }
         let text = with_block(&self.keys_text()?, keys);
         let path = self.keys_file();
-        make_folders(&path, self.ids)?;
-        let folder = self.home.join(".ssh");
-        dress(&folder, 0o700, self.ids)?;
+        Folder::make(&self.home.join(".ssh"), self.ids)?.dress(0o700, self.ids)?;
         write(&path, text.as_bytes(), 0o600, self.ids)
     }
 }
 
-fn copy(from: &Path, to: &Path, ids: Ids, depth: usize) -> Result<(), StepError> {
+fn copy(from: &Path, to: &Folder, ids: Ids, depth: usize) -> Result<(), StepError> {
     let entries = match fs_err::read_dir(from) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -278,21 +279,22 @@ fn copy(from: &Path, to: &Path, ids: Ids, depth: usize) -> Result<(), StepError>
     };
     for entry in entries {
         let entry = entry.map_err(StepError::read(from))?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().map_err(StepError::read(&source))?;
-        if kind.is_dir() && depth > 0 {
-            fs_err::create_dir(&target).map_err(StepError::write(&target))?;
-            copy(&source, &target, ids, depth - 1)?;
-        } else if kind.is_file() {
-            fs_err::copy(&source, &target).map_err(StepError::write(&target))?;
-        } else if kind.is_symlink() {
+        let (source, name) = (entry.path(), entry.file_name());
+        let found = entry.metadata().map_err(StepError::read(&source))?;
+        let mode = found.permissions().mode() & 0o7777;
+        if found.is_dir() && depth > 0 {
+            let folder = to.add(&name, HOME_MODE, Ids::own())?;
+            copy(&source, &folder, ids, depth - 1)?;
+            folder.dress(mode, ids)?;
+        } else if found.is_file() {
+            let mut file = to.create(&name).map_err(StepError::write(&source))?;
+            let mut content = fs_err::File::open(&source).map_err(StepError::read(&source))?;
+            io::copy(&mut content, &mut file).map_err(StepError::write(&source))?;
+            dress(&file, &source, mode, ids)?;
+        } else if found.is_symlink() {
             let link = fs_err::read_link(&source).map_err(StepError::read(&source))?;
-            fs_err::os::unix::fs::symlink(link, &target).map_err(StepError::write(&target))?;
-            continue;
-        } else {
-            continue;
+            to.link(&link, &name).map_err(StepError::write(&source))?;
         }
-        fs_err::os::unix::fs::chown(&target, ids.user, ids.group).map_err(StepError::write(&target))?;
     }
     Ok(())
 }
