@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -19,6 +20,7 @@ use tokio_rustls::TlsConnector;
 
 /// A bigger `/etc/hosts` is not read.
 const HOSTS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const ROOTS_KEPT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
@@ -94,9 +96,15 @@ where
     Ok(response.map_err(failed)?.status().as_u16())
 }
 
-/// Trusts what the machine trusts. Made for every call and dropped after it: an agent checks such URLs seldom, and a
-/// hundred root certificates would take more memory than all the rest of it.
+/// Trusts what the machine trusts. Kept for a minute: a check that waits for a server asks every second, and a check
+/// later on sees authorities that were installed meanwhile.
 async fn public_tls() -> Result<Arc<ClientConfig>, UrlError> {
+    static KEPT: Mutex<Option<(Instant, Arc<ClientConfig>)>> = Mutex::new(None);
+    if let Some((made, config)) = &*KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+        && made.elapsed() < ROOTS_KEPT
+    {
+        return Ok(Arc::clone(config));
+    }
     let loaded = tokio::task::spawn_blocking(|| {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -111,7 +119,9 @@ async fn public_tls() -> Result<Arc<ClientConfig>, UrlError> {
         .map_err(|source| UrlError::Setup { source })?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    let config = Arc::new(config);
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&config)));
+    Ok(config)
 }
 
 /// Connects to an address, or to a name: by `/etc/hosts` first, which knows all nodes, then by the system's resolver.

@@ -54,7 +54,7 @@ impl fmt::Debug for AgentConfig {
 /// How much an agent takes at once.
 #[derive(Debug, Clone)]
 pub struct AgentLimits {
-    /// Connections whose handshake is not over.
+    /// Connections whose handshake is not over; the oldest gives way to a newer one.
     pub handshakes: usize,
     pub handshake: Duration,
     /// Connections of operators.

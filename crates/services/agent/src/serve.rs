@@ -1,5 +1,6 @@
 //! Connections: accepted, authenticated, and handed to the routes.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use muster_stdx::OnError;
 use muster_transport::watch_connection;
 use muster_types::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::routes::{self, Shared};
 
@@ -42,6 +44,8 @@ enum ConnectionError {
     Socket(#[source] io::Error),
     #[error("no TLS handshake in time")]
     HandshakeTime,
+    #[error("newer connections took its place before its TLS handshake was over")]
+    Overtaken,
     #[error("the TLS handshake failed: {0}")]
     Handshake(#[source] io::Error),
     #[error("too many connections are open")]
@@ -57,10 +61,32 @@ struct Listening {
     strangers: Arc<Semaphore>,
 }
 
+/// The connections whose handshake is not over, the oldest first. When all places are taken the oldest gives way: a
+/// handshake takes milliseconds, so who has waited longest has nothing to say, and cannot keep an operator out.
+struct Handshakes {
+    begun: VecDeque<CancellationToken>,
+    places: usize,
+}
+
+impl Handshakes {
+    /// Cancelled by either side: when the handshake is over, or to end it.
+    fn begin(&mut self) -> CancellationToken {
+        self.begun.retain(|handshake| !handshake.is_cancelled());
+        while self.begun.len() >= self.places.max(1)
+            && let Some(oldest) = self.begun.pop_front()
+        {
+            oldest.cancel();
+        }
+        let handshake = CancellationToken::new();
+        self.begun.push_back(handshake.clone());
+        handshake
+    }
+}
+
 /// Accepts for ever.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let limits = &shared.limits;
-    let handshakes = Arc::new(Semaphore::new(limits.handshakes));
+    let mut handshakes = Handshakes { begun: VecDeque::new(), places: limits.handshakes };
     let listening = Arc::new(Listening {
         router: routes::router(&shared),
         operators: Arc::new(Semaphore::new(limits.connections)),
@@ -68,10 +94,9 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         shared: Arc::clone(&shared),
     });
     loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((tcp, _)) => {
-                let connection = Box::pin(connection(Arc::clone(&listening), tcp, permit));
+                let connection = Box::pin(connection(Arc::clone(&listening), tcp, handshakes.begin()));
                 shared.supervisor.spawn("connection", OnError::Log, connection);
             }
             Err(error) => {
@@ -85,15 +110,22 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn connection(
     listening: Arc<Listening>,
     tcp: TcpStream,
-    handshake: OwnedSemaphorePermit,
+    handshake: CancellationToken,
 ) -> Result<(), ConnectionError> {
     let limits = &listening.shared.limits;
     watch_connection(&tcp).map_err(ConnectionError::Socket)?;
     let local = tcp.local_addr().map_err(ConnectionError::Socket)?;
     let acceptor = listening.shared.identity.tls().acceptor();
-    let accepted = timeout(limits.handshake, acceptor.accept(tcp)).await;
-    let tls = accepted.map_err(|_| ConnectionError::HandshakeTime)?.map_err(ConnectionError::Handshake)?;
-    drop(handshake);
+    // Its place is free again however the handshake ends.
+    let place = handshake.clone().drop_guard();
+    let tls = tokio::select! {
+        // Losing the other arm ends the connection, or forgets that it could have been ended.
+        accepted = timeout(limits.handshake, acceptor.accept(tcp)) => {
+            accepted.map_err(|_| ConnectionError::HandshakeTime)?.map_err(ConnectionError::Handshake)?
+        }
+        () = handshake.cancelled() => return Err(ConnectionError::Overtaken),
+    };
+    drop(place);
     let caller = identify(&tls, local);
     let is_operator = matches!(caller.peer, Some(Peer::Operator { .. }));
     let places = if is_operator { &listening.operators } else { &listening.strangers };

@@ -113,21 +113,39 @@ fn is_rejection(error: &TransportError) -> bool {
     matches!(error, TransportError::Handshake { source: HandshakeFailure::Rejected(_), .. })
 }
 
+/// The server hangs up and has said nothing that is an answer.
+async fn is_hung_up(tcp: &mut TcpStream) {
+    let mut said = Vec::new();
+    timeout(PATIENCE, tcp.read_to_end(&mut said)).await.unwrap().ok();
+    assert!(!said.starts_with(b"HTTP"), "no answer without TLS");
+}
+
 #[tokio::test]
-async fn who_does_not_shake_hands_is_dropped_and_holds_up_nobody() {
+async fn who_does_not_shake_hands_is_dropped() {
     let world = World::new();
-    let limits = AgentLimits { handshake: Duration::from_millis(50), handshakes: 1, ..AgentLimits::default() };
+    let limits = AgentLimits { handshake: Duration::from_millis(50), ..AgentLimits::default() };
     let running = world.start_limited(limits);
     let mut silent = TcpStream::connect(running.address).await.unwrap();
-    // The one place for handshakes is taken by the silent one until its time is up.
-    assert!(is_answered(&running, Some(&world.operator())).await);
-    let mut nothing = Vec::new();
-    timeout(PATIENCE, silent.read_to_end(&mut nothing)).await.unwrap().unwrap();
-    assert!(nothing.is_empty());
+    is_hung_up(&mut silent).await;
     let mut plain = TcpStream::connect(running.address).await.unwrap();
     plain.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    timeout(PATIENCE, plain.read_to_end(&mut nothing)).await.unwrap().ok();
-    assert!(!nothing.starts_with(b"HTTP"), "no answer without TLS");
+    is_hung_up(&mut plain).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_slow_to_shake_hands_gives_way() {
+    let world = World::new();
+    let limits = AgentLimits { handshake: 10 * PATIENCE, handshakes: 2, ..AgentLimits::default() };
+    let running = world.start_limited(limits);
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    assert!(is_answered(&running, Some(&world.operator())).await);
+    for tcp in &mut silent[..4] {
+        is_hung_up(tcp).await;
+    }
     running.stop().await;
 }
 
