@@ -15,6 +15,8 @@ use crate::exec::{Descriptor, Process, exit_code};
 
 /// Read at once from a program's output.
 const READ_BYTES: usize = 4 << 10;
+/// What a pipe holds.
+const PIPE_BYTES: usize = 64 << 10;
 
 /// Where programs are looked for, by name; the node's own environment is not asked.
 pub(super) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -76,6 +78,7 @@ pub(super) async fn run(log: &mut StepLog, command: Command) -> Result<i32, Step
             Piece::Ended(code) => break code,
         }
     };
+    running.output.draw_line();
     while let Some((stream, length)) = running.output.left().map_err(failed)? {
         log.output(stream, running.output.bytes(stream, length)).map_err(StepError::Log)?;
     }
@@ -102,6 +105,8 @@ pub(super) struct Output {
 struct Pipe {
     descriptor: Option<Descriptor>,
     buffer: Vec<u8>,
+    /// So much of what comes can have been there when the line was drawn.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -124,19 +129,25 @@ impl Running {
     /// The next piece of output, or the end of the process. Can be dropped and called again without loss.
     pub(super) async fn next(&mut self) -> io::Result<Piece> {
         let (stream, length) = tokio::select! {
-            // Output before the end, as both can be there. Losing a read loses nothing: bytes are only taken by the
-            // read that wins.
+            // The end before output: a process that was left behind may print without pause, and what was printed
+            // before the end is still in the pipes. Losing a read loses nothing: bytes are only taken by the read that
+            // wins.
             biased;
+            end = self.process.ended() => return Ok(Piece::Ended(exit_code(end?))),
             length = self.output.stdout.read() => (LogStream::Stdout, length?),
             length = self.output.stderr.read() => (LogStream::Stderr, length?),
-            end = self.process.ended() => return Ok(Piece::Ended(exit_code(end?))),
         };
         Ok(Piece::Output(stream, length))
     }
 }
 
 impl Output {
-    /// What stands in the pipes now, without waiting.
+    /// What stands in the pipes now is what `left` tells; others may go on printing, but a pipe holds only so much.
+    pub(super) fn draw_line(&mut self) {
+        (self.stdout.left, self.stderr.left) = (PIPE_BYTES, PIPE_BYTES);
+    }
+
+    /// What stood in the pipes when the line was drawn, without waiting.
     pub(super) fn left(&mut self) -> io::Result<Option<(LogStream, usize)>> {
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             if let Some(length) = self.pipe(stream).read_now()? {
@@ -181,7 +192,7 @@ impl Output {
 
 impl Pipe {
     fn new(descriptor: OwnedFd) -> io::Result<Self> {
-        Ok(Self { descriptor: Some(Descriptor::new(descriptor)?), buffer: vec![0; READ_BYTES] })
+        Ok(Self { descriptor: Some(Descriptor::new(descriptor)?), buffer: vec![0; READ_BYTES], left: 0 })
     }
 
     /// Waits for bytes. The end of the pipe is an empty piece, once; after it this waits for ever.
@@ -203,13 +214,17 @@ impl Pipe {
     }
 
     fn read_now(&mut self) -> io::Result<Option<usize>> {
-        let Some(descriptor) = &self.descriptor else { return Ok(None) };
-        match descriptor.read_now(&mut self.buffer)? {
+        let Some(descriptor) = self.descriptor.as_ref().filter(|_| self.left > 0) else { return Ok(None) };
+        let room = self.left.min(self.buffer.len());
+        match descriptor.read_now(&mut self.buffer[..room])? {
             Some(0) => {
                 self.descriptor = None;
                 Ok(None)
             }
-            read => Ok(read),
+            read => {
+                self.left -= read.unwrap_or(self.left);
+                Ok(read)
+            }
         }
     }
 }

@@ -25,6 +25,8 @@ impl Descriptor {
 
     /// Returns when a read may succeed. Can be dropped and called again without loss.
     pub(crate) async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+        // Readiness costs no budget of the runtime, so whoever prints without pause would keep it from everything else.
+        tokio::task::consume_budget().await;
         self.0.readable().await
     }
 

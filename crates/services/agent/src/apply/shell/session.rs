@@ -91,18 +91,23 @@ impl Session {
                 self.next = None;
                 return Ok(SessionEvent::Told(told));
             }
-            tokio::select! {
+            let told = tokio::select! {
                 // A saying comes before the end of the shell. Losing a read loses nothing: what was heard is kept.
                 biased;
                 saying = saying(&mut self.socket, &mut self.heard), if !self.deaf => match saying? {
-                    Some(told) => self.next = Some(told),
-                    None => self.deaf = true,
+                    Some(told) => told,
+                    None => {
+                        self.deaf = true;
+                        continue;
+                    }
                 },
                 piece = self.running.next() => match piece? {
                     Piece::Output(stream, length) => return Ok(SessionEvent::Output(stream, length)),
-                    Piece::Ended(code) => self.next = Some(Told::Exited(code)),
+                    Piece::Ended(code) => Told::Exited(code),
                 },
-            }
+            };
+            self.running.output.draw_line();
+            self.next = Some(told);
         }
     }
 

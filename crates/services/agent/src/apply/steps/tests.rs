@@ -308,6 +308,20 @@ async fn packages_are_looked_up_and_installed() {
     assert!(node.read("usr/bin/calls").trim_end().ends_with("dist-upgrade"));
 }
 
+#[test]
+fn a_program_that_leaves_a_noisy_process_behind_ends() {
+    let (sender, ended) = std::sync::mpsc::channel();
+    // On a thread of its own: whoever listened to the end would never give it back.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let node = Node::new();
+        node.script("apt-get", "yes & yes >&2 & echo 'the end'\n");
+        runtime.block_on(node.apply("package_update: true")).unwrap();
+        sender.send(()).unwrap();
+    });
+    ended.recv_timeout(std::time::Duration::from_secs(30)).expect("the step ends with its program");
+}
+
 #[tokio::test]
 async fn names_zone_and_mounts() {
     let node = Node::new();

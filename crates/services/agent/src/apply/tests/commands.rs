@@ -145,3 +145,27 @@ async fn a_background_process_neither_holds_up_nor_loses_its_output() {
     super::until(async || agent.logged(None).await.contains(&"late".to_owned())).await;
     super::until(async || !node.read("ended").is_empty()).await;
 }
+
+#[test]
+fn a_background_process_that_prints_without_pause_holds_nothing_up() {
+    // On a thread of its own: whoever listened to the end would never give it back.
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let node = Node::new();
+            let agent = node.agent();
+            let document = "runcmd: ['yes & echo $! > pid', 'yes >&2 & echo $! >> pid', echo next > log]";
+            drop(agent.start(document).await);
+            super::until(async || agent.outcomes().starts_with("Done")).await;
+            assert_eq!(node.read("log"), "next\n");
+            agent.end().await;
+            for pid in node.read("pid").lines() {
+                // Nobody listens any more.
+                super::until(async || muster_sys::process::start_ticks(pid.parse().unwrap()).is_err()).await;
+            }
+        });
+        sender.send(()).unwrap();
+    });
+    ended.recv_timeout(super::LIMIT).expect("the steps end");
+}
