@@ -222,6 +222,8 @@ impl Journal {
         file.write_all(&text)?;
         file.sync_data()?;
         fs_err::rename(&temporary, &self.path)?;
+        // Without it a loss of power could bring back the old file, and with it an older generation.
+        fs_err::File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
         self.file = open_append(&self.path)?;
         self.length = text.len() as u64;
         self.begun = self.length;
