@@ -1,7 +1,8 @@
 //! Programs that steps run: their output goes to the step's log, and they end when the agent does.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use muster_sys::session::Session;
 
 use super::log::Writer;
 use super::run::Run;
-use super::steps::StepError;
+use super::shell::SHELL;
+use super::steps::{Context, StepError};
 use crate::exec::{Descriptor, Process, exit_code};
 
 /// Read at once from a program's output.
@@ -58,18 +60,38 @@ impl StepLog {
 }
 
 /// A program with a clean environment and nothing to read.
-pub(super) fn command(program: &std::path::Path, arguments: &[&str]) -> Command {
+pub(super) fn command(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
     command.current_dir("/").stdin(Stdio::null());
     command
 }
 
+/// Waits for a line, so that no program runs before it is written down that it does.
+const GATE: &str = r#"read -r go && exec "$@" </dev/null"#;
+
+/// The program, made by `command`, behind a gate that a line opens.
+fn gated(command: &Command) -> io::Result<(Command, io::PipeWriter)> {
+    let (gate, opener) = io::pipe()?;
+    let mut gated = Command::new(SHELL);
+    gated.args(["-c", GATE, "sh"]).arg(command.get_program()).args(command.get_args()).env_clear();
+    gated.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    gated.current_dir(command.get_current_dir().unwrap_or(Path::new("/"))).stdin(gate);
+    Ok((gated, opener))
+}
+
 /// Runs a program to its end and returns its exit code.
-pub(super) async fn run(log: &mut StepLog, command: Command) -> Result<i32, StepError> {
+pub(super) async fn run(context: &mut Context<'_>, command: Command) -> Result<i32, StepError> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |source: io::Error| StepError::Program { program: name.clone(), source };
+    let (command, mut opener) = gated(&command).map_err(failed)?;
     let mut running = Running::start(command).map_err(failed)?;
+    let process = running.process.id();
+    let ticks = muster_sys::process::start_ticks(process).map_err(failed)?;
+    (context.running)((process, ticks)).map_err(StepError::Journal)?;
+    opener.write_all(b"go\n").map_err(failed)?;
+    drop(opener);
+    let log = &mut *context.log;
     let code = loop {
         match running.next().await.map_err(failed)? {
             Piece::Output(stream, length) => {

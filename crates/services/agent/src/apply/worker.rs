@@ -21,6 +21,8 @@ use super::tool::StepLog;
 pub(super) const LAST_LINES: usize = 20;
 /// How long the processes of an agent that crashed may take to die.
 const LEFTOVER_WAIT: Duration = Duration::from_secs(2);
+/// How long packages of an agent that crashed may take to be installed.
+const PACKAGES_WAIT: Duration = Duration::from_mins(10);
 
 /// Why a document is gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +162,9 @@ impl Worker {
         let note = note.filter(|note| note.hash == hash);
         let interrupted = note.is_some();
         let memo = note.map(|note| note.memo).or_else(|| done.map(|done| done.memo)).unwrap_or_default();
-        let result = self.apply(index, step, memo, interrupted).await;
+        let left_over =
+            self.shared.facts(|facts| facts.running.iter().any(|other| other.id == id && other.hash == hash));
+        let result = self.apply(index, memo, interrupted, left_over).await;
         let duration_ms = milliseconds(begun);
         let applied = match result {
             Ok(applied) => applied,
@@ -172,7 +176,8 @@ impl Worker {
         self.done(index, duration_ms, applied.changed, None, applied.memo)
     }
 
-    async fn apply(&self, index: usize, step: &Step, memo: Memo, interrupted: bool) -> Result<Applied, StepError> {
+    async fn apply(&self, index: usize, memo: Memo, interrupted: bool, left_over: bool) -> Result<Applied, StepError> {
+        let step = &self.document.steps[index];
         let started = Started {
             id: step.id.as_str().to_owned(),
             hash: step.hash.as_str().to_owned(),
@@ -185,9 +190,21 @@ impl Worker {
         let mut log = StepLog::new(writer, Arc::clone(&self.run), index);
         let noted = if interrupted { memo.clone() } else { Memo::default() };
         let begun = Started { memo: noted, ..started.clone() };
-        self.shared.journal(|journal| journal.started(begun)).map_err(StepError::Journal)?;
+        self.shared.journal(|journal| journal.started(begun.clone())).map_err(StepError::Journal)?;
+        let mut running = |process| {
+            let begun = Started { process: Some(process), ..begun.clone() };
+            self.shared.journal(|journal| journal.started(begun))
+        };
         let mut note = |memo| self.shared.journal(|journal| journal.started(Started { memo, ..started.clone() }));
-        let mut context = Context { machine: &self.shared.machine, log: &mut log, memo, interrupted, note: &mut note };
+        let mut context = Context {
+            machine: &self.shared.machine,
+            log: &mut log,
+            memo,
+            interrupted,
+            left_over,
+            running: &mut running,
+            note: &mut note,
+        };
         let result = steps::apply(step, &mut context).await;
         log.flush().map_err(StepError::Log)?;
         result
@@ -260,23 +277,44 @@ impl Worker {
         }
     }
 
-    /// An agent that was killed could not end the shell that it had started.
+    /// An agent that was killed could not end what it had started. Packages are waited for: a dpkg that is killed leaves
+    /// the node in pieces.
     async fn end_leftovers(&self) {
         let left = self.shared.facts(|facts| {
             let here = facts.running.iter().filter(|started| started.boot == self.shared.boot_id);
-            here.filter_map(|started| started.process).collect::<std::collections::BTreeSet<_>>()
+            let processes = here.filter_map(|started| Some((started.process?, started.id.clone())));
+            processes.collect::<std::collections::BTreeMap<_, _>>()
         });
-        for (id, ticks) in left {
-            let mut pauses = Backoff::new(Duration::from_millis(1), Duration::from_millis(100));
-            let begun = Instant::now();
-            while muster_sys::process::is_alive(id, ticks) && begun.elapsed() < LEFTOVER_WAIT {
-                if let Err(error) = muster_sys::session::signal_group(Pid::from_raw(id.cast_signed()), libc::SIGKILL) {
-                    tracing::warn!(%error, "a shell of an earlier agent could not be ended");
-                }
-                // It is no child of ours, so nothing tells when it has ended.
-                tokio::time::sleep(pauses.pause()).await;
+        for ((process, ticks), id) in left {
+            if self.installs(&id) && muster_sys::process::is_alive(process, ticks) {
+                self.run.warn(format!("{id}: waiting for what was begun before the agent was started again"));
+                wait_for(process, ticks, PACKAGES_WAIT, || {}).await;
             }
+            wait_for(process, ticks, LEFTOVER_WAIT, || {
+                let group = Pid::from_raw(process.cast_signed());
+                if let Err(error) = muster_sys::session::signal_group(group, libc::SIGKILL) {
+                    tracing::warn!(%error, "a process of an earlier agent could not be ended");
+                }
+            })
+            .await;
         }
+    }
+
+    fn installs(&self, id: &str) -> bool {
+        let step = self.document.steps.iter().find(|step| step.id.as_str() == id);
+        let kind = step.map(|step| &step.kind);
+        matches!(kind, Some(StepKind::Packages(_) | StepKind::UpdateIndex | StepKind::Upgrade))
+    }
+}
+
+/// Waits for the end of a process, doing something about it each time that it is still there.
+async fn wait_for(process: u32, ticks: u64, limit: Duration, meanwhile: impl Fn()) {
+    let mut pauses = Backoff::new(Duration::from_millis(1), Duration::from_millis(100));
+    let begun = Instant::now();
+    while muster_sys::process::is_alive(process, ticks) && begun.elapsed() < limit {
+        meanwhile();
+        // It is no child of ours, so nothing tells when it has ended.
+        tokio::time::sleep(pauses.pause()).await;
     }
 }
 

@@ -55,13 +55,7 @@ pub(super) async fn lock(machine: &Machine) -> Result<Lock, StepError> {
         options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(StepError::write(&path))?;
     let until = Instant::now() + LOCK_WAIT;
     let mut pauses = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
-    let whole = libc::flock {
-        l_type: libc::c_short::try_from(libc::F_WRLCK).unwrap_or(1),
-        l_whence: libc::c_short::try_from(libc::SEEK_SET).unwrap_or(0),
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
+    let whole = whole_file();
     // An open-file lock shuts out the process locks of shadow's tools, and is ours alone within this process.
     while fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)).is_err() {
         if Instant::now() >= until {
@@ -71,6 +65,17 @@ pub(super) async fn lock(machine: &Machine) -> Result<Lock, StepError> {
         tokio::time::sleep(pauses.pause()).await;
     }
     Ok(Lock { _file: file })
+}
+
+/// A lock that nobody else may hold beside it.
+pub(super) fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::c_short::try_from(libc::F_WRLCK).unwrap_or(1),
+        l_whence: libc::c_short::try_from(libc::SEEK_SET).unwrap_or(0),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
 }
 
 impl Accounts {

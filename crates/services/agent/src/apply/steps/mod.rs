@@ -74,6 +74,10 @@ pub(super) struct Context<'a> {
     pub(super) memo: Memo,
     /// Whether this very step was begun before and not ended; then `memo` is what it noted.
     pub(super) interrupted: bool,
+    /// Whether an earlier agent ended in the middle of this very step; what it started may have gone on without it.
+    pub(super) left_over: bool,
+    /// Writes down which process does the step.
+    pub(super) running: &'a mut (dyn FnMut((u32, u64)) -> io::Result<()> + Send),
     /// Writes down what tells after a crash how far the step was.
     pub(super) note: &'a mut (dyn FnMut(Memo) -> io::Result<()> + Send),
 }

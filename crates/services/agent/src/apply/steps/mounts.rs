@@ -54,7 +54,7 @@ async fn run(context: &mut Context<'_>, name: &str, argument: &str) -> Result<()
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(StepError::Program { program: name.to_owned(), source });
     };
-    match tool::run(context.log, tool::command(&program, &["--", argument])).await? {
+    match tool::run(context, tool::command(&program, &["--", argument])).await? {
         0 => Ok(()),
         code => Err(StepError::Exit { program: name.to_owned(), code }),
     }

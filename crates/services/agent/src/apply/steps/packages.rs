@@ -2,15 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader};
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use muster_cloudinit::{Package, Packages};
+use muster_stdx::Backoff;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::{AccessFlags, access};
+use tokio::time::Instant;
 
 use super::{Applied, Context, Machine, StepError};
 use crate::apply::tool;
 
 const STATUS: &str = "/var/lib/dpkg/status";
+const LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
+/// Others install packages too; older versions of apt do not know the option and do not wait.
+const WAIT_FOR_LOCK: &str = "--option=DPkg::Lock::Timeout=600";
+const LOCK_WAIT: Duration = Duration::from_mins(10);
+const PAUSE_FIRST: Duration = Duration::from_millis(5);
+const PAUSE_LONGEST: Duration = Duration::from_millis(500);
 
 /// Read from dpkg's file: nothing is started for it. Names that other packages provide count as installed.
 pub(super) fn missing<'a>(machine: &Machine, packages: &'a Packages) -> Result<Vec<&'a Package>, StepError> {
@@ -118,23 +129,70 @@ pub(super) async fn upgrade(context: &mut Context<'_>) -> Result<Applied, StepEr
     apt(context, "upgrades", &["dist-upgrade"]).await.map(|()| Applied::changed(true))
 }
 
+/// What an earlier agent began goes on without it or was cut off: waits for its end and has dpkg finish it.
+async fn settle(context: &mut Context<'_>) -> Result<(), StepError> {
+    let Some(program) = context.machine.find("dpkg").filter(|_| std::mem::take(&mut context.left_over)) else {
+        return Ok(());
+    };
+    let until = Instant::now() + LOCK_WAIT;
+    let mut pauses = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
+    while LOCKS.iter().any(|path| is_locked(&context.machine.inside(path))) && Instant::now() < until {
+        // dpkg is in a session of its own, and nothing tells when it gives a lock back.
+        tokio::time::sleep(pauses.pause()).await;
+    }
+    let mut command = tool::command(&program, &["--force-confold", "--force-confdef", "--configure", "-a"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    match tool::run(context, command).await? {
+        0 => Ok(()),
+        code => Err(StepError::Exit { program: "dpkg --configure -a".to_owned(), code }),
+    }
+}
+
+/// Whether another process holds a lock on a file.
+fn is_locked(path: &Path) -> bool {
+    let Ok(file) = fs_err::OpenOptions::new().write(true).open(path) else { return false };
+    let mut found = super::accounts::whole_file();
+    let asked = fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found));
+    asked.is_ok() && i32::from(found.l_type) != libc::F_UNLCK
+}
+
 async fn apt(context: &mut Context<'_>, what: &str, arguments: &[&str]) -> Result<(), StepError> {
     let machine = context.machine;
     let Some(program) = machine.find("apt-get") else {
         return Err(StepError::NoApt { packages: what.to_owned() });
     };
+    settle(context).await?;
     let mut command: Command = tool::command(
         &program,
         &[
             "--option=Dpkg::Options::=--force-confold",
             "--option=Dpkg::Options::=--force-confdef",
+            WAIT_FOR_LOCK,
             "--assume-yes",
             "--quiet",
         ],
     );
     command.env("DEBIAN_FRONTEND", "noninteractive").env("APT_LISTCHANGES_FRONTEND", "none").args(arguments);
-    match tool::run(context.log, command).await? {
+    match tool::run(context, command).await? {
         0 => Ok(()),
         code => Err(StepError::Exit { program: format!("apt-get {}", arguments[0]), code }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_another_holds_is_seen_and_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        assert!(!is_locked(&path), "a node without dpkg has no locks");
+        let file = fs_err::File::create(&path).unwrap();
+        assert!(!is_locked(&path) && !is_locked(&path));
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&super::super::accounts::whole_file())).unwrap();
+        assert!(is_locked(&path));
+        drop(file);
+        assert!(!is_locked(&path));
     }
 }

@@ -13,7 +13,7 @@ use crate::apply::tool;
 pub(super) async fn prepare(power: &PowerState, context: &mut Context<'_>) -> Result<Applied, StepError> {
     if let Some(condition) = &power.condition {
         let command = tool::command(Path::new("/bin/sh"), &["-c", condition]);
-        let code = tool::run(context.log, command).await?;
+        let code = tool::run(context, command).await?;
         if code != 0 {
             let text = format!("the condition ended with exit code {code}: the power state stays");
             context.log.line(&text).map_err(StepError::Log)?;

@@ -81,7 +81,16 @@ impl Node {
         let logs = Logs::new(self.folder.path().join("logs"));
         let mut log = StepLog::new(logs.writer(document.steps[index].id.as_str()).unwrap(), run, index);
         let mut note = |_| Ok(());
-        let mut context = Context { machine: &self.machine, log: &mut log, memo, interrupted, note: &mut note };
+        let mut running = |_| Ok(());
+        let mut context = Context {
+            machine: &self.machine,
+            log: &mut log,
+            memo,
+            interrupted,
+            left_over: interrupted,
+            running: &mut running,
+            note: &mut note,
+        };
         apply(&document.steps[index], &mut context).await
     }
 
@@ -268,9 +277,15 @@ async fn an_addition_that_a_crash_cut_is_made_whole_once() {
                 noted = memo;
                 Ok(())
             };
-            let memo = Memo::default();
-            let mut context =
-                Context { machine: &node.machine, log: &mut log, memo, interrupted: false, note: &mut note };
+            let mut context = Context {
+                machine: &node.machine,
+                log: &mut log,
+                memo: Memo::default(),
+                interrupted: false,
+                left_over: false,
+                running: &mut |_| Ok(()),
+                note: &mut note,
+            };
             apply(&document.steps[0], &mut context).await.unwrap();
         }
         node.write("f", left);

@@ -74,7 +74,7 @@ fn account_tool(machine: &Machine, program: &Path) -> Command {
 
 async fn succeed(context: &mut Context<'_>, command: Command) -> Result<(), StepError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    match tool::run(context.log, command).await? {
+    match tool::run(context, command).await? {
         0 => Ok(()),
         code => Err(StepError::Exit { program, code }),
     }
@@ -175,7 +175,7 @@ async fn sudo(user: &User, context: &mut Context<'_>) -> Result<bool, StepError>
         write(&trial, sudo_rules(user).as_bytes(), SUDO_MODE, Ids::own())?;
         let mut command = tool::command(&visudo, &["--check", "--quiet", "--file"]);
         command.arg(&trial);
-        let code = tool::run(context.log, command).await?;
+        let code = tool::run(context, command).await?;
         fs_err::remove_file(&trial).map_err(StepError::write(&trial))?;
         if code != 0 {
             return Err(StepError::SudoRules { user: user.name.clone() });

@@ -4,6 +4,7 @@ mod commands;
 mod crash;
 mod day_two;
 mod streams;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
