@@ -261,17 +261,22 @@ impl Worker {
     }
 
     /// What a command has left running in the background keeps its output: without a reader it would end by a signal
-    /// at its next line. The log keeps the end of it.
+    /// at its next line. The log keeps the
+    /// end of it, until the step is done anew.
     fn keep_listening(&self, script: &Script, mut output: Output) {
         let Some(last) = script.units.last().filter(|_| !output.is_closed()) else { return };
         let step = self.document.steps[script.pending[last.first]].id.clone();
         let logs = self.shared.logs.clone();
         self.shared.supervisor.spawn("late output", OnError::Log, async move {
-            let mut writer = logs.writer_after(step.as_str())?;
+            let mut writer = logs.writer_after(step.as_str());
             while let Some((stream, length)) = output.next().await? {
-                writer.output(stream, output.bytes(stream, length))?;
+                let written = writer.as_mut().map(|writer| writer.output(stream, output.bytes(stream, length)));
+                if let Ok(Err(error)) = written {
+                    tracing::debug!(%error, step = step.as_str(), "late output is heard and no longer kept");
+                    writer = Err(error);
+                }
             }
-            writer.flush()
+            writer?.flush()
         });
     }
 }

@@ -4,6 +4,7 @@
 //! A line of a segment is `MICROSECONDS o|e TEXT`.
 
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use muster_api::LogStream;
@@ -67,15 +68,17 @@ impl Logs {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        Ok(Writer { folder, at: Position::default(), file: None, pending: Default::default() })
+        Ok(Writer { folder, at: Position::default(), file: None, pending: Default::default(), only: None })
     }
 
-    /// Goes on after what is there, in a segment of its own.
+    /// Goes on after what is there, in a segment of its own, for as long as nobody begins this log anew.
     pub(super) fn writer_after(&self, step: &str) -> io::Result<Writer> {
         let folder = self.folder(step);
+        fs_err::create_dir_all(&folder)?;
+        let only = Some(fs_err::File::open(&folder)?);
         let end = end_of(&folder)?;
         let at = if end == Position::default() { end } else { Position { segment: end.segment + 1, offset: 0 } };
-        Ok(Writer { folder, at, file: None, pending: Default::default() })
+        Ok(Writer { folder, at, file: None, pending: Default::default(), only })
     }
 
     /// Removes the logs of steps that are not among these.
@@ -154,6 +157,8 @@ pub(super) struct Writer {
     file: Option<fs_err::File>,
     /// The beginnings of lines whose ends have not come yet, of stdout and stderr.
     pending: [Vec<u8>; 2],
+    /// If set, this very folder is written to and no later one in its place. It is open, so no other can be taken for it.
+    only: Option<fs_err::File>,
 }
 
 impl Writer {
@@ -217,6 +222,12 @@ impl Writer {
     }
 
     fn next_segment(&mut self) -> io::Result<()> {
+        if let Some(only) = &self.only {
+            let (wanted, found) = (only.metadata()?, fs_err::metadata(&self.folder)?);
+            if (wanted.dev(), wanted.ino()) != (found.dev(), found.ino()) {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the log was begun anew"));
+            }
+        }
         if self.file.is_some() {
             self.at = Position { segment: self.at.segment + 1, offset: 0 };
         } else {
@@ -224,7 +235,10 @@ impl Writer {
         }
         let old = self.at.segment.checked_sub(TAIL_SEGMENTS).filter(|old| *old >= HEAD_SEGMENTS);
         if let Some(old) = old {
-            fs_err::remove_file(segment(&self.folder, old))?;
+            match fs_err::remove_file(segment(&self.folder, old)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         self.file = Some(fs_err::File::create(segment(&self.folder, self.at.segment))?);
         Ok(())

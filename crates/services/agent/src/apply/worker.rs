@@ -51,6 +51,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) async fn work(mut self) -> Result<(), Infallible> {
+        let _unwinding = Unwinding { shared: Arc::clone(&self.shared), run: Arc::clone(&self.run) };
         self.end_leftovers().await;
         let phase = match self.steps().await {
             Ok(()) => ConfigPhase::Done,
@@ -315,6 +316,31 @@ async fn wait_for(process: u32, ticks: u64, limit: Duration, meanwhile: impl Fn(
         meanwhile();
         // It is no child of ours, so nothing tells when it has ended.
         tokio::time::sleep(pauses.pause()).await;
+    }
+}
+
+/// Ends the pass of a worker that panics: nobody else would, and no other document would ever be taken.
+pub(super) struct Unwinding {
+    pub(super) shared: Arc<Shared>,
+    pub(super) run: Arc<Run>,
+}
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        if state.run.as_ref().is_some_and(|run| Arc::ptr_eq(run, &self.run)) {
+            state.busy = false;
+        }
+        drop(state);
+        let running = self.run.slots().into_iter().position(|slot| slot.outcome == StepOutcome::Running);
+        if let Some(index) = running {
+            let message = "the agent met an error of its own (hint: its log says which; run it again)".to_owned();
+            self.run.failed(index, 0, Failure { exit_code: None, message, last_lines: Vec::new() });
+        }
+        self.run.finish(ConfigPhase::Failed);
     }
 }
 

@@ -185,6 +185,14 @@ async fn users_are_made_by_the_tools_of_an_image_that_has_them() {
     users_are_made_and_stay(&node).await;
 }
 
+#[tokio::test]
+async fn a_name_is_never_an_option_of_a_tool() {
+    let node = Node::new();
+    node.script("groupadd", "echo \"$@\" > \"${0%/*}/calls\"\n");
+    node.apply("groups: [ops]").await.unwrap();
+    assert!(node.read("usr/bin/calls").ends_with(" -- ops\n"), "{}", node.read("usr/bin/calls"));
+}
+
 #[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn eprintln_skip(why: &str) {
     eprintln!("skipped: {why}");

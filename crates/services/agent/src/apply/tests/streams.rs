@@ -1,9 +1,14 @@
 //! Following a document while it is applied.
 
+use std::sync::Arc;
+
 use muster_api::ApplyEvent;
+use muster_stdx::OnError;
 
 use super::{Node, last, request, told, within, word};
 use crate::apply::ApplyRefusal;
+use crate::apply::run::Run;
+use crate::apply::worker::Unwinding;
 
 const WAITING: &str = "runcmd: [echo before, 'echo waiting; read x < gate; echo $x', echo after]";
 
@@ -93,4 +98,29 @@ fn walk(folder: &std::path::Path) -> u64 {
         if found.is_dir() { walk(&entry.path()) } else { found.len() }
     };
     entries.map(size).sum()
+}
+
+#[tokio::test]
+async fn a_worker_that_panics_leaves_the_node_to_the_next_document() {
+    let node = Node::new();
+    let agent = node.agent();
+    let document = "runcmd: [echo a >> log]";
+    let parsed = muster_cloudinit::parse_document(document).unwrap();
+    let run = Arc::new(Run::new(request(1, document).hash, &parsed, Vec::new()));
+    let shared = Arc::clone(&agent.applier.shared);
+    {
+        let mut state = shared.lock();
+        (state.run, state.busy) = (Some(Arc::clone(&run)), true);
+    }
+    run.started(0);
+    let joined = agent.start(document).await;
+    agent.supervisor.spawn("panics", OnError::Log, async move {
+        let _unwinding = Unwinding { shared, run };
+        tokio::task::yield_now().await;
+        None::<Result<(), String>>.expect("as a bug would")
+    });
+    let words = told(joined).await;
+    assert!(words[1].contains("an error of its own") && last(&words) == "Failed 0/1", "{words:?}");
+    assert_eq!(last(&agent.apply(document).await), "Done 1/1");
+    assert_eq!(node.read("log"), "a\n");
 }
