@@ -263,6 +263,8 @@ impl Run {
                 && reader.next(end)?.is_some()
             {
                 count += 1;
+                // A log can be long, and this thread does everything else too.
+                tokio::task::consume_budget().await;
             }
         }
         let mut skip = count.saturating_sub(lines);
@@ -290,6 +292,7 @@ impl Run {
                 };
                 if skip > 0 {
                     skip -= 1;
+                    tokio::task::consume_budget().await;
                     continue;
                 }
                 let line = LogLine { at: line.at, step: id.clone(), stream: line.stream, text: line.text };

@@ -117,10 +117,36 @@ async fn a_worker_that_panics_leaves_the_node_to_the_next_document() {
     agent.supervisor.spawn("panics", OnError::Log, async move {
         let _unwinding = Unwinding { shared, run };
         tokio::task::yield_now().await;
-        None::<Result<(), String>>.expect("as a bug would")
+        bug()
     });
     let words = told(joined).await;
     assert!(words[1].contains("an error of its own") && last(&words) == "Failed 0/1", "{words:?}");
     assert_eq!(last(&agent.apply(document).await), "Done 1/1");
     assert_eq!(node.read("log"), "a\n");
+}
+
+fn bug() -> Result<(), String> {
+    panic!("as a bug would")
+}
+
+#[tokio::test]
+async fn long_logs_are_counted_in_turns_with_others() {
+    let node = Node::new();
+    let agent = node.agent();
+    agent.apply("runcmd: [seq 1 20000]").await;
+    let mut lines = agent.applier.logs(1, None, false).await.unwrap();
+    let mut turns = 0;
+    let line = within(async {
+        loop {
+            tokio::select! {
+                // Losing either is safe: a line is only taken by the receive that wins.
+                biased;
+                line = lines.recv() => return line,
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+    })
+    .await;
+    assert_eq!(line.unwrap().text, "20000");
+    assert!(turns > 20, "{turns}");
 }
