@@ -217,14 +217,14 @@ mod tests {
         fs_err::create_dir_all(state.join("clusters/demo")).unwrap();
         fs_err::write(state.join("muster.db-wal"), "").unwrap();
         let mut command = std::process::Command::new(&program);
-        command.args(["-c", "echo up; while :; do sleep 1000; done"]);
+        command.args(["-c", "echo up; kill -STOP $$"]);
         let mut running = Running::start(command);
         running.wait_line(Duration::from_secs(20), |_| true);
         let during = Traces::take(&folders);
         let lines = before.difference(&during);
         assert_eq!(lines.len(), 2, "{lines:#?}");
         assert!(lines[0].starts_with("+ file ") && lines[0].ends_with("state/clusters/demo"), "{lines:?}");
-        assert!(lines[1].starts_with("+ process ") && lines[1].contains("sleep 1000"), "{lines:?}");
+        assert!(lines[1].starts_with("+ process ") && lines[1].contains("kill -STOP"), "{lines:?}");
         let same = std::panic::catch_unwind(|| Traces::assert_same(&before, &during));
         assert!(same.is_err());
         drop(running);
@@ -244,7 +244,7 @@ mod tests {
         let folders = [program.as_path()];
         let before = Traces::take(&folders);
         let mut command = std::process::Command::new("unshare");
-        command.args(["--net", "--uts"]).arg(&program).args(["-c", "echo up; while :; do sleep 1000; done"]);
+        command.args(["--net", "--uts"]).arg(&program).args(["-c", "echo up; kill -STOP $$"]);
         let mut running = Running::start(command);
         running.wait_line(Duration::from_secs(20), |_| true);
         let lines = before.difference(&Traces::take(&folders));
