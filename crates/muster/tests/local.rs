@@ -214,6 +214,27 @@ impl OneNode {
     }
 }
 
+impl Drop for OneNode {
+    /// A test that fails leaves nothing behind either.
+    fn drop(&mut self) {
+        if leftovers(self.probe.folder.path()).is_empty() {
+            return;
+        }
+        let provider = Arc::clone(&self.provider);
+        let clean = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                for machine in provider.list(&Tags::new()).await.unwrap() {
+                    provider.destroy(&machine.id).await.unwrap();
+                }
+                provider.release().await.unwrap();
+            });
+        };
+        // A thread of its own: this one may be inside a runtime. Its panic must not hide the test's.
+        drop(std::thread::spawn(clean).join());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_cannot_change_the_machine_it_runs_on() {
     if !is_root() {
