@@ -259,6 +259,31 @@ async fn a_node_cannot_change_the_machine_it_runs_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_switch_keeps_its_address_as_nodes_come() {
+    if !is_root() {
+        return;
+    }
+    let node = OneNode::start(Size::default()).await;
+    // What the node knows of the switch is what it sends to; the owner has just spoken with it.
+    let known = "awk '$1 == \"10.77.0.1\" { print $4 }' /proc/net/arp";
+    let before = node.sh(known).await;
+    let ca = authority(node.probe.folder.path()).ca_pem().to_owned();
+    for index in 2..6 {
+        let name = NodeName::new(format!("node-{index}")).unwrap();
+        let machine = node.provider.create(&request(&name, &ca)).await.unwrap();
+        node.provider.wait_running(&machine.id).await.unwrap();
+        node.sh("ip neigh flush all 2>/dev/null; true").await;
+        assert_eq!(node.sh(known).await, before, "after {name} came");
+    }
+    for machine in node.provider.list(&Tags::new()).await.unwrap() {
+        if machine.id != node.machine.id {
+            node.provider.destroy(&machine.id).await.unwrap();
+        }
+    }
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_name_is_refused_at_once() {
     if !is_root() {
         return;

@@ -10,6 +10,9 @@ use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use crate::settings::Subnet;
 
 const BRIDGE: &str = "switch";
+/// Locally administered. A bridge that is given no address takes the lowest of its ports' and so changes it as nodes
+/// come: those that were there keep sending to the old one for seconds.
+const BRIDGE_ADDRESS: [u8; 6] = [0x02, 0x6d, 0x75, 0x73, 0x74, 0x72];
 /// What a node calls its end of the cable.
 pub(crate) const NODE_LINK: &str = "eth0";
 
@@ -70,7 +73,7 @@ impl Switch {
         let handle = connect(supervisor)?;
         let loopback = index_of(&handle, "lo").await?;
         set_up(&handle, loopback, "lo").await?;
-        let message = LinkBridge::new(BRIDGE).up().build();
+        let message = LinkBridge::new(BRIDGE).address(BRIDGE_ADDRESS.to_vec()).up().build();
         handle.link().add(message).execute().await.map_err(link_error("make", BRIDGE))?;
         let bridge = index_of(&handle, BRIDGE).await?;
         add_address(&handle, bridge, subnet.address(1), subnet.prefix).await?;
