@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use muster_provider::{Machine, MachineState, Size, Tags};
 use muster_types::{ClientToken, MachineId, NodeName, Redacted, Timestamp};
@@ -65,12 +66,8 @@ impl Record {
         }
     }
 
-    /// Written beside and renamed, but not forced to the disk: after a power failure a machine is whole or was never
-    /// made, and either is a state that is listed truly.
     pub(crate) fn write(&self, folder: &MachineFolder) -> io::Result<()> {
-        let temporary = folder.0.join("machine.json.new");
-        fs_err::write(&temporary, serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        fs_err::rename(temporary, folder.record())
+        write_json(&folder.record(), self)
     }
 
     fn read(folder: &MachineFolder) -> io::Result<Self> {
@@ -80,6 +77,14 @@ impl Record {
         }
         Ok(record)
     }
+}
+
+/// Written beside and renamed, but not forced to the disk, which would wait for all that was written before it: after a
+/// power failure a machine is whole or was never made, and either is a state that is listed truly.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let temporary = path.with_extension("json.new");
+    fs_err::write(&temporary, serde_json::to_vec(value).map_err(io::Error::other)?)?;
+    fs_err::rename(temporary, path)
 }
 
 /// Every machine on disk. A folder without a readable record was cut off while it was made, and is skipped.

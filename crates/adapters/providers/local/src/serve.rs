@@ -112,8 +112,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 fn write_identity(layout: &Layout) -> io::Result<()> {
     let pid = std::process::id();
     let identity = Identity { pid, start_ticks: process::start_ticks(pid)?, boot_id: process::boot_id()? };
-    let text = serde_json::to_vec(&identity).map_err(io::Error::other)?;
-    muster_stdx::write_atomic(&layout.identity(), &text, 0o600)
+    record::write_json(&layout.identity(), &identity)
 }
 
 /// One request, one reply.
