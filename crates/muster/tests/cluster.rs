@@ -274,7 +274,9 @@ mod commands {
     #[test]
     fn mistakes_have_their_exit_codes_and_hints() {
         let place = Sandbox::new(env!("CARGO_BIN_EXE_muster"));
-        let cases: [(&[&str], i32, &str); 8] = [
+        place.write("image.yaml", "cluster: x\ngroups:\n  web: { image: hots }\n");
+        let cases: [(&[&str], i32, &str); 9] = [
+            (&["validate", "image.yaml"], 65, "did you mean `host`?"),
             (&["up"], 64, "name the cluster file"),
             (&["up", "nowhere.yaml"], 64, "nowhere.yaml"),
             (&["status"], 64, "muster up"),

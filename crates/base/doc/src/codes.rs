@@ -52,6 +52,7 @@ codes! {
     UNSUPPORTED = "M0316": "The file asks for something that this version cannot do yet.";
     NODE_NAME_CLASH = "M0317": "Two groups make nodes of the same name.";
     ADDRESS_CIRCLE = "M0318": "A group uses addresses of nodes that are made only once it is ready, so both would wait for ever.";
+    IMAGE_UNKNOWN = "M0319": "The provider of a group has no image of that name.";
 
     TEMPLATE_SYNTAX = "M0401": "A template is not well-formed Jinja2.";
     TEMPLATE_UNDEFINED = "M0402": "A template uses something that is not defined.";

@@ -31,6 +31,11 @@ pub trait Factory: Send + Sync {
     /// Checks the provider's block of a cluster file and, the same way, the block of a group. All mistakes at once.
     fn check(&self, block: Option<&Tree>) -> Vec<Diagnostic>;
 
+    /// The names of its images where they are few and known beforehand.
+    fn images(&self) -> Option<&[&str]> {
+        None
+    }
+
     /// Whether this process may make machines here; asked before anything is made.
     fn permitted(&self) -> Result<(), ProviderError> {
         Ok(())

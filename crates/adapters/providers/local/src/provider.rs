@@ -49,6 +49,10 @@ impl Factory for LocalFactory {
         settings::read(block).1
     }
 
+    fn images(&self) -> Option<&[&str]> {
+        Some(&IMAGES)
+    }
+
     fn permitted(&self) -> Result<(), ProviderError> {
         if nix::unistd::geteuid().is_root() {
             return Ok(());

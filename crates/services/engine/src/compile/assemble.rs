@@ -7,7 +7,7 @@ use muster_doc::{Diagnostic, SourceMap, Span, Tree, codes, suggest};
 use muster_provider::Factory;
 use muster_spec::{Context, GroupSpec, OnFailure};
 
-use super::choose::choose;
+use super::choose::{Choice, choose};
 use super::group::{Bench, Group};
 use super::load::Loader;
 use super::statics::Statics;
@@ -31,6 +31,7 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
     for group in &spec.groups {
         diagnostics.extend(unsupported(group));
         let choice = choose(&spec, group, wanted, &known, &mut diagnostics);
+        diagnostics.extend(unknown_image(group, &choice, options));
         let mut bench = Bench {
             spec: &spec,
             loader: &mut loader,
@@ -92,6 +93,17 @@ fn check_settings(group: &Group, options: &Options<'_>, out: &mut Vec<Diagnostic
     for index in 1..=group.distinct() {
         out.extend(factory.check(group.settings(index).as_ref()));
     }
+}
+
+fn unknown_image(group: &GroupSpec, choice: &Choice, options: &Options<'_>) -> Option<Diagnostic> {
+    let image = choice.image.as_deref()?;
+    let images = factory(options, &choice.provider)?.images()?;
+    if images.contains(&image) {
+        return None;
+    }
+    let message = format!("the provider `{}` has no image `{image}`, which `{}` asks for", choice.provider, group.name);
+    let hint = suggest::hint(image, images, "image");
+    Some(Diagnostic::error(codes::IMAGE_UNKNOWN, message, hint).at(group.span, "this group"))
 }
 
 /// What the model holds and nothing carries out yet.

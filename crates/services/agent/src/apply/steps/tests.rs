@@ -178,7 +178,7 @@ async fn users_are_made_in_the_files_of_an_image_without_tools() {
 async fn users_are_made_by_the_tools_of_an_image_that_has_them() {
     let node = Node::new();
     if !(node.borrow("useradd") && node.borrow("groupadd")) {
-        eprintln_skip("this machine has no useradd");
+        muster_testkit::skipped("this machine has no useradd");
         return;
     }
     node.write("etc/login.defs", "UID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\nUSERGROUPS_ENAB yes\n");
@@ -191,11 +191,6 @@ async fn a_name_is_never_an_option_of_a_tool() {
     node.script("groupadd", "echo \"$@\" > \"${0%/*}/calls\"\n");
     node.apply("groups: [ops]").await.unwrap();
     assert!(node.read("usr/bin/calls").ends_with(" -- ops\n"), "{}", node.read("usr/bin/calls"));
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
-fn eprintln_skip(why: &str) {
-    eprintln!("skipped: {why}");
 }
 
 #[tokio::test]
