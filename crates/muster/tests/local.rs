@@ -309,6 +309,10 @@ async fn a_reboot_from_inside_comes_back_with_its_data() {
     drop(node.probe.sh(node.provider.dialer().as_ref(), &node.machine, "reboot -f").await);
     let after = wait_for_another_boot(&node, &before).await;
     assert_ne!(before, after);
+    let address = node.machine.addresses[0].to_string();
+    let octets: Vec<String> = address.split('.').map(|octet| format!("{:02x}", octet.parse::<u8>().unwrap())).collect();
+    // What others know of the node is still right.
+    assert_eq!(node.sh("cat /sys/class/net/eth0/address").await.trim(), format!("02:6d:{}", octets.join(":")));
     assert_eq!(node.sh("cat /srv/kept").await.trim(), "kept");
     node.end().await;
 }

@@ -107,7 +107,8 @@ impl Launcher {
     ) -> Result<(), LaunchError> {
         let pid = launched.child.pid.as_raw().cast_unsigned();
         self.cgroups.add(record.id.as_str(), pid).map_err(system("put the node into its cgroup"))?;
-        self.switch.plug(&port_name(record.index), pid).await.map_err(LaunchError::Network)?;
+        let plugged = self.switch.plug(&port_name(record.index), pid, record.address).await;
+        plugged.map_err(LaunchError::Network)?;
         let start = NodeStart {
             hostname: record.name.to_string(),
             root: folder.root(),

@@ -13,6 +13,8 @@ const BRIDGE: &str = "switch";
 /// Locally administered. A bridge that is given no address takes the lowest of its ports' and so changes it as nodes
 /// come: those that were there keep sending to the old one for seconds.
 const BRIDGE_ADDRESS: [u8; 6] = [0x02, 0x6d, 0x75, 0x73, 0x74, 0x72];
+/// What the hardware addresses of nodes begin with; their IPv4 address follows.
+const NODE_ADDRESS_PREFIX: [u8; 2] = [0x02, 0x6d];
 /// What a node calls its end of the cable.
 pub(crate) const NODE_LINK: &str = "eth0";
 
@@ -82,11 +84,11 @@ impl Switch {
 
     /// Lays the cable to the namespace of a process. It vanishes with the namespace, but not at once: what a machine's
     /// last process has left is removed before.
-    pub(crate) async fn plug(&self, port: &str, pid: u32) -> Result<(), NetworkError> {
-        match self.lay(port, pid).await {
+    pub(crate) async fn plug(&self, port: &str, pid: u32, address: Ipv4Addr) -> Result<(), NetworkError> {
+        match self.lay(port, pid, address).await {
             Err(error) if is_there_already(&error) => {
                 self.unplug(port).await?;
-                self.lay(port, pid).await.map_err(link_error("make", port))
+                self.lay(port, pid, address).await.map_err(link_error("make", port))
             }
             result => result.map_err(link_error("make", port)),
         }
@@ -100,8 +102,12 @@ impl Switch {
         }
     }
 
-    async fn lay(&self, port: &str, pid: u32) -> Result<(), rtnetlink::Error> {
-        let peer = LinkMessageBuilder::<LinkUnspec>::new().name(NODE_LINK.to_owned()).setns_by_pid(pid).build();
+    async fn lay(&self, port: &str, pid: u32, address: Ipv4Addr) -> Result<(), rtnetlink::Error> {
+        let peer = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(NODE_LINK.to_owned())
+            .address(hardware_address(address))
+            .setns_by_pid(pid)
+            .build();
         let message = LinkMessageBuilder::<LinkVeth>::new(port, NODE_LINK)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .controller(self.bridge)
@@ -117,6 +123,11 @@ impl Switch {
         let message = if up { message.up() } else { message.down() };
         self.handle.link().set(message.build()).execute().await.map_err(link_error("switch", port))
     }
+}
+
+/// The same for an IPv4 address, whatever machine has it: what others know of it stays right when it is started again.
+fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
+    [NODE_ADDRESS_PREFIX.as_slice(), address.octets().as_slice()].concat()
 }
 
 fn is_there_already(error: &rtnetlink::Error) -> bool {
