@@ -183,6 +183,11 @@ mod tests {
     fn a_process_that_outlives_its_cluster_is_ended_and_told() {
         let sandbox = Sandbox::new("/usr/bin/tail");
         let running = sandbox.start(&["-f".as_ref(), sandbox.write("held", "").as_os_str()]);
+        // A process has no command line for a moment while it is executed.
+        let own = sandbox.root().to_string_lossy().into_owned();
+        crate::wait_for("the process's command line", std::time::Duration::from_secs(20), || {
+            processes().iter().any(|process| process.command.contains(&own)).then_some(())
+        });
         let complaints = sandbox.clean();
         assert!(complaints.len() == 1 && complaints[0].contains("outlived its cluster"), "{complaints:?}");
         assert_eq!(running.wait().code, 137);
