@@ -11,6 +11,7 @@ mod soak;
 mod test;
 mod tidy;
 mod verify;
+mod watch;
 mod workspace;
 
 use std::process::ExitCode;

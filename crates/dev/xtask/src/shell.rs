@@ -38,7 +38,7 @@ pub(crate) fn read(mut command: Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{} wrote something else than text", describe(&command)))
 }
 
-fn describe(command: &Command) -> String {
+pub(crate) fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     format!("`{}`", words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" "))
 }

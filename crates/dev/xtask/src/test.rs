@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 
 use crate::out::say;
-use crate::shell::{self, cargo};
-use crate::{setup, workspace};
+use crate::shell::cargo;
+use crate::{setup, watch, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     arguments.extend(args.arguments.iter().cloned());
     let mut tests = cargo(&arguments);
     tests.env(SKIPS, &skips);
-    let result = shell::run(tests);
+    let result = watch::run(tests);
     let skipped = fs_err::read_to_string(&skips)?;
     fs_err::remove_file(&skips)?;
     result?;

@@ -137,11 +137,11 @@ async fn the_ways_in_which_a_shell_ends() {
 #[tokio::test]
 async fn a_background_process_neither_holds_up_nor_loses_its_output() {
     let node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     let agent = node.agent();
     let words = agent.apply("runcmd: ['{ read x < gate; echo late; echo $$ > ended; } &', echo now]").await;
     assert_eq!(last(&words), "Done 2/2");
-    gate.open().await;
+    gate.open();
     super::until(async || agent.logged(None).await.contains(&"late".to_owned())).await;
     super::until(async || !node.read("ended").is_empty()).await;
 }
@@ -173,15 +173,15 @@ fn a_background_process_that_prints_without_pause_holds_nothing_up() {
 #[tokio::test]
 async fn late_output_is_heard_to_its_end_and_stays_out_of_the_next_log() {
     let node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     let agent = node.agent();
     let with = |text: &str| format!("runcmd: [{{command: '{text}', rerun: true}}]");
     let late = "{ read x < gate; echo late; read x < gate; seq 1 200000; echo > survived; } &";
     assert_eq!(last(&agent.apply(&with(late)).await), "Done 1/1");
-    gate.open().await;
+    gate.open();
     super::until(async || agent.logged(None).await.contains(&"late".to_owned())).await;
     assert_eq!(last(&agent.apply(&with("echo new")).await), "Done 1/1");
-    gate.open().await;
+    gate.open();
     super::until(async || super::exists(&node.root().join("survived"))).await;
     assert_eq!(agent.logged(None).await, ["new"]);
     agent.end().await;

@@ -36,10 +36,10 @@ async fn go_on(agent: &Agent) -> Vec<String> {
 #[tokio::test]
 async fn an_agent_that_starts_again_goes_on_where_it_was() {
     let node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     crash(&node).await;
     let agent = node.agent();
-    gate.open().await;
+    gate.open();
     let words = go_on(&agent).await;
     assert_eq!(node.read("log"), "first\nsecond 1it's\nsecond 1it's\nthird 1it's sub\n");
     assert!(matches!(last(&words), "Done 4/4" | "Done 0/4"), "{words:?}");
@@ -51,14 +51,14 @@ async fn an_agent_that_starts_again_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_client_that_comes_after_the_crash_sees_all_of_it() {
     let node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     crash(&node).await;
     let agent = node.agent();
     let mut events = agent.start(DOCUMENT).await;
     let first = [within(events.recv()).await, within(events.recv()).await, within(events.recv()).await];
     let first: Vec<String> = first.iter().flatten().map(word).collect();
     assert_eq!(first, ["write_files[/one] 0/4", "write_files[/one] done", "runcmd[0] 1/4"]);
-    gate.open().await;
+    gate.open();
     assert_eq!(last(&super::told(events).await), "Done 4/4");
 }
 
@@ -79,12 +79,12 @@ async fn a_command_that_rebooted_the_machine_is_done() {
 async fn a_command_that_a_crash_of_the_machine_ended_runs_again() {
     // A file system in memory, as /run is.
     let mut node = Node::on(tempfile::tempdir_in("/dev/shm").unwrap());
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     crash(&node).await;
     node.reboot("boot-2", false);
     fs_err::remove_file(node.root().join("one")).unwrap();
     let agent = node.agent();
-    gate.open().await;
+    gate.open();
     go_on(&agent).await;
     assert_eq!(node.read("log"), "first\nsecond 1it's\nsecond 1it's\nthird 1it's sub\n");
     assert_eq!(node.read("one"), "x", "what a reboot takes away comes back");
@@ -113,7 +113,7 @@ async fn boot_commands_run_once_in_each_boot() {
 #[tokio::test]
 async fn a_new_document_waits_for_boot_commands() {
     let mut node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     let document = "bootcmd: ['[ ! -e booted ] || read x < gate; echo boot >> log; echo > booted']";
     let agent = node.agent();
     agent.apply(document).await;
@@ -121,7 +121,7 @@ async fn a_new_document_waits_for_boot_commands() {
     node.reboot("boot-2", false);
     let agent = node.agent();
     let new = format!("{document}\nruncmd: [echo new >> log]");
-    let (words, ()) = tokio::join!(agent.apply(&new), gate.open());
+    let (words, ()) = tokio::join!(agent.apply(&new), async { gate.open() });
     assert_eq!(last(&words), "Done 1/2");
     assert_eq!(node.read("log"), "boot\nboot\nnew\n");
 }

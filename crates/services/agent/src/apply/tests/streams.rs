@@ -24,7 +24,7 @@ async fn waits(events: &mut tokio::sync::mpsc::Receiver<ApplyEvent>) -> Vec<Stri
 #[tokio::test]
 async fn the_same_document_joins_from_the_start_and_another_is_refused() {
     let node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     let agent = node.agent();
     let mut first = agent.start(WAITING).await;
     let begun = waits(&mut first).await;
@@ -33,7 +33,7 @@ async fn the_same_document_joins_from_the_start_and_another_is_refused() {
     let refused = agent.applier.apply(request(1, "runcmd: [other]")).await.unwrap_err();
     assert!(matches!(refused, ApplyRefusal::Busy { .. }), "{refused}");
     drop(first);
-    gate.open().await;
+    gate.open();
     let rest = told(second).await;
     let expected =
         ["runcmd[1] > go", "runcmd[1] done", "runcmd[2] 2/3", "runcmd[2] > after", "runcmd[2] done", "Done 3/3"];
@@ -43,10 +43,10 @@ async fn the_same_document_joins_from_the_start_and_another_is_refused() {
 #[tokio::test]
 async fn the_work_goes_on_without_a_client() {
     let node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     let agent = node.agent();
     drop(agent.start(WAITING).await);
-    gate.open().await;
+    gate.open();
     let words = agent.apply(WAITING).await;
     assert!(matches!(last(&words), "Done 3/3" | "Done 0/3"), "{words:?}");
     assert_eq!(agent.logged(None).await, ["before", "waiting", "go", "after"]);
@@ -55,14 +55,14 @@ async fn the_work_goes_on_without_a_client() {
 #[tokio::test]
 async fn logs_can_be_cut_and_followed() {
     let node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     let agent = node.agent();
     let mut events = agent.start(WAITING).await;
     waits(&mut events).await;
     let mut lines = agent.applier.logs(1, None, true).await.unwrap();
     let line = within(lines.recv()).await.unwrap();
     assert_eq!((line.step.as_str(), line.text.as_str()), ("runcmd[1]", "waiting"));
-    gate.open().await;
+    gate.open();
     let mut rest = Vec::new();
     while let Some(line) = within(lines.recv()).await {
         rest.push(format!("{} {}", line.step, line.text));

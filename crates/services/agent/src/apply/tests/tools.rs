@@ -25,7 +25,7 @@ impl Node {
 #[tokio::test]
 async fn packages_of_an_agent_that_was_killed_are_waited_for_and_finished() {
     let node = Node::new();
-    let gate = node.gate("gate");
+    let mut gate = node.gate("gate");
     // The first install waits at the gate.
     node.script(
         "apt-get",
@@ -44,7 +44,7 @@ async fn packages_of_an_agent_that_was_killed_are_waited_for_and_finished() {
     let first = within(events.recv()).await.as_ref().map(word).unwrap_or_default();
     assert!(first.contains("waiting for what was begun"), "{first}");
     assert_eq!(node.read("calls"), "begin\n");
-    gate.open().await;
+    gate.open();
     assert_eq!(last(&super::told(events).await), "Done 1/1");
     let finish = "--force-confold --force-confdef --configure -a";
     assert_eq!(node.read("calls"), format!("begin\nend\n{finish}\nbegin\nend\n"));
