@@ -169,6 +169,7 @@ impl Context {
             data_dir: self.paths.provider(cluster, name),
             runtime_dir: self.paths.runtime.clone(),
             settings,
+            images: self.paths.images(),
         };
         Ok(registry::find(name)?.open(context).await?)
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use muster_provider::BakeryContext;
 use muster_types::ClusterName;
 
 use crate::error::Failure;
@@ -12,6 +13,10 @@ pub(crate) struct Paths {
     pub(crate) state: PathBuf,
     /// Sockets; gone after a reboot.
     pub(crate) runtime: PathBuf,
+    /// Images that nodes start from.
+    images: PathBuf,
+    /// What can be fetched again.
+    cache: PathBuf,
 }
 
 impl Paths {
@@ -19,13 +24,20 @@ impl Paths {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let root = nix::unistd::geteuid().is_root();
         let home = absolute("HOME").or_else(|| root.then(|| PathBuf::from("/root")));
-        let state = absolute("XDG_STATE_HOME").or_else(|| home.map(|home| home.join(".local/state")));
+        let state = absolute("XDG_STATE_HOME").or_else(|| home.as_ref().map(|home| home.join(".local/state")));
         let state = state.ok_or_else(|| {
             Failure::usage("there is no place for the state", "set HOME or XDG_STATE_HOME to a folder of yours")
         })?;
         let runtime =
             absolute("XDG_RUNTIME_DIR").unwrap_or_else(|| if root { PathBuf::from("/run") } else { state.join("run") });
-        Ok(Self { state: state.join("muster"), runtime: runtime.join("muster") })
+        let cache = absolute("XDG_CACHE_HOME").or_else(|| home.map(|home| home.join(".cache")));
+        let state = state.join("muster");
+        Ok(Self {
+            runtime: runtime.join("muster"),
+            images: absolute("MUSTER_IMAGES").unwrap_or_else(|| state.join("images")),
+            cache: cache.map_or_else(|| state.join("cache"), |cache| cache.join("muster")),
+            state,
+        })
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -38,6 +50,10 @@ impl Paths {
 
     pub(crate) fn pki(&self, name: &ClusterName) -> PathBuf {
         self.cluster(name).join("pki")
+    }
+
+    pub(crate) fn images(&self) -> BakeryContext {
+        BakeryContext { images_dir: self.images.clone(), cache_dir: self.cache.clone() }
     }
 
     pub(crate) fn provider(&self, name: &ClusterName, provider: &str) -> PathBuf {

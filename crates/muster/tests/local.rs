@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use muster_api::{AGENT_PORT, BOOTSTRAP_VERSION, Bootstrap, ExecExit, ExecRequest, Frame, FrameKind};
 use muster_pki::{Authority, token_hash};
 use muster_provider::contract::{Fixture, Probe};
-use muster_provider::{Dialer, Factory, Machine, MachineRequest, OpenContext, Provider, ProviderError, Size, Tags};
+use muster_provider::{
+    BakeryContext, Dialer, Factory, Machine, MachineRequest, OpenContext, Provider, ProviderError, Size, Tags,
+};
 use muster_provider_local::LocalFactory;
 use muster_transport::{AgentClient, AgentClients, AgentEndpoint, Credentials, TransportError};
 use muster_types::{ClientToken, ClusterName, NodeName, Redacted};
@@ -33,6 +35,7 @@ fn context(folder: &Path) -> OpenContext {
         data_dir: folder.join("data"),
         runtime_dir: folder.join("run"),
         settings: None,
+        images: BakeryContext { images_dir: folder.join("images"), cache_dir: folder.join("cache") },
     }
 }
 
@@ -59,6 +62,8 @@ fn request(name: &NodeName, ca: &str) -> MachineRequest {
         token: ClientToken::new(format!("token-{name}")),
         tags: Tags::new(),
         image: None,
+        packages: std::collections::BTreeSet::new(),
+        shared_folders: std::collections::BTreeSet::new(),
         size: Size::default(),
         settings: None,
         user_data: Redacted::new(serde_json::to_string(&bootstrap).unwrap()),

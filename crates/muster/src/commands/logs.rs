@@ -118,6 +118,9 @@ fn words(body: &EventBody) -> String {
         EventBody::Planned { create, start, configure, replace, remove, keep } => format!(
             "planned: create {create}, start {start}, configure {configure}, replace {replace}, remove {remove}, keep {keep}"
         ),
+        EventBody::Image { image, step, .. } if step.is_empty() => format!("image {image}: there"),
+        EventBody::Image { image, step, detail } if detail.is_empty() => format!("image {image}: {step}"),
+        EventBody::Image { image, step, detail } => format!("image {image}: {step}: {detail}"),
         EventBody::Intent { node, action, token } => format!("{node}: about to {action} ({token})"),
         EventBody::Recorded { node, action } => format!("{node}: {action} recorded"),
         EventBody::Phase { node, phase, waiting_for, reason } => {

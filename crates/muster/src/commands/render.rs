@@ -102,7 +102,7 @@ async fn members(args: &Args, compiled: &Compiled, context: &Context) -> Result<
         let given = args.addresses.iter().find(|(name, _)| *name == node.name).map(|(_, addresses)| addresses.clone());
         let any = args.any_address.as_ref().map(|any| any.0.clone());
         let addresses = given.or(any).or_else(|| known.remove(&node.name)).unwrap_or_default();
-        members.insert(node.name, Member { group: node.group, addresses });
+        members.insert(node.name, Member { group: node.group, addresses, facts: None });
     }
     if let Some((name, _)) = args.addresses.iter().find(|(name, _)| !members.contains_key(name)) {
         return Err(Failure::usage(format!("the file describes no node `{name}`"), "look at the names of `--address`"));

@@ -30,6 +30,20 @@ pub struct StatusReply {
     pub config: Option<ConfigState>,
     /// Uses of the enrolment token after the first.
     pub token_reuses: u32,
+    #[serde(default)]
+    pub facts: NodeFacts,
+}
+
+/// What a node says of itself: what it may use, not what the hardware under it has.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeFacts {
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    /// As `uname -m` says: `x86_64`.
+    pub architecture: String,
+    pub kernel: String,
+    /// `ID` and `VERSION_ID` of os-release: `debian 12`.
+    pub os: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,6 +31,13 @@ pub enum EventBody {
         remove: usize,
         keep: usize,
     },
+    /// An image is being made; nodes that start from it wait.
+    Image {
+        image: String,
+        /// `installing 34 packages`; empty when it is done.
+        step: String,
+        detail: String,
+    },
     /// Written down before the provider is asked.
     Intent {
         node: NodeName,

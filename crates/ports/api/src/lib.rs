@@ -8,8 +8,8 @@ mod status;
 
 pub use agent::{
     ApiError, ApplyEvent, ApplyRequest, Check, CheckEvent, CheckKind, CheckState, ConfigPhase, ConfigState, EnrolOffer,
-    EnrolRequest, ExecExit, ExecRequest, LogLine, LogStream, RenewOffer, RenewRequest, StatusReply, StepOutcome,
-    StepState, WindowSize,
+    EnrolRequest, ExecExit, ExecRequest, LogLine, LogStream, NodeFacts, RenewOffer, RenewRequest, StatusReply,
+    StepOutcome, StepState, WindowSize,
 };
 pub use bootstrap::{AGENT_PORT, BOOTSTRAP_VERSION, Bootstrap};
 pub use event::{EVENT_VERSION, Event, EventBody};

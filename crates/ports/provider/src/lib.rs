@@ -4,6 +4,7 @@
 //! machine and makes none. `destroy`, `start` and `stop` of what is already so succeed. An error says whether trying
 //! again can help. Every provider passes the contract suite (`contract`).
 
+mod bakery;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod error;
@@ -11,6 +12,7 @@ mod error;
 pub mod fake;
 mod types;
 
+pub use bakery::{BakeProgress, BakeRequest, BakedImage, Bakery, BakeryContext, ImageId};
 pub use error::{ProviderError, Status};
 pub use types::{Capabilities, Machine, MachineRequest, MachineState, Size, Tags};
 
@@ -42,6 +44,11 @@ pub trait Factory: Send + Sync {
     }
 
     async fn open(&self, context: OpenContext) -> Result<Arc<dyn Provider>, ProviderError>;
+
+    /// The one who makes this provider's images; `None` where they come from elsewhere. Needs no cluster.
+    fn bakery(&self, _context: BakeryContext) -> Result<Option<Arc<dyn Bakery>>, ProviderError> {
+        Ok(None)
+    }
 }
 
 /// What a provider is opened with.
@@ -55,6 +62,8 @@ pub struct OpenContext {
     pub runtime_dir: PathBuf,
     /// The provider's block of the cluster file, already checked.
     pub settings: Option<Tree>,
+    /// Where images are kept, for all scopes of this owner.
+    pub images: BakeryContext,
 }
 
 #[async_trait]
@@ -89,6 +98,12 @@ pub trait Provider: Send + Sync {
 
     /// Faults on purpose, for tests; not every provider can.
     fn faults(&self) -> Option<&dyn Faults> {
+        None
+    }
+
+    /// The one who makes the images that this provider's machines start from. A provider without one takes images as
+    /// they are, and the node installs its packages itself.
+    fn bakery(&self) -> Option<Arc<dyn Bakery>> {
         None
     }
 

@@ -1,7 +1,8 @@
 //! Machines as providers tell of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use muster_doc::Tree;
 use muster_types::{ByteSize, ClientToken, MachineId, NodeName, Redacted, Timestamp};
@@ -27,6 +28,11 @@ pub struct MachineRequest {
     /// `None` is the provider's default.
     pub image: Option<String>,
     pub size: Size,
+    /// Software that the machine is to start with. A provider with a bakery starts it from an image that was baked with
+    /// just these; others leave it to the machine's configuration.
+    pub packages: BTreeSet<String>,
+    /// Folders whose content all machines of the scope that ask for them share.
+    pub shared_folders: BTreeSet<PathBuf>,
     /// The group's own block for this provider, already checked.
     pub settings: Option<Tree>,
     /// What the machine's agent starts with (`muster_api::Bootstrap` as JSON). Holds no secret.
@@ -64,6 +70,8 @@ pub struct Machine {
 pub struct Capabilities {
     pub stop_start: bool,
     pub faults: bool,
+    /// Machines may share folders (`MachineRequest::shared_folders`); a request with any is refused otherwise.
+    pub shared_folders: bool,
     /// Machines at work at once that the provider takes without trouble.
     pub concurrency_max: usize,
 }

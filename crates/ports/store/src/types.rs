@@ -1,7 +1,9 @@
 //! Rows of the store.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use muster_api::NodeFacts;
 use muster_types::{ClientToken, ClusterName, Generation, GroupName, MachineId, NodeName, Phase, Redacted, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,9 @@ pub struct ClusterRecord {
     pub created_at: Timestamp,
     /// `down` was begun; only `down` goes on from here.
     pub removing: bool,
+    /// How many nodes groups were scaled to; a file's range bounds it.
+    #[serde(default)]
+    pub scaled: BTreeMap<GroupName, u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,8 +52,11 @@ pub struct NodeRecord {
     /// The one-time token, until it was used.
     pub enrol_token: Option<Redacted<String>>,
     /// The last document that was applied whole, and its SHA-256.
-    pub document: Option<String>,
+    pub document: Option<Redacted<String>>,
     pub document_hash: Option<String>,
+    /// What the node last said of itself.
+    #[serde(default)]
+    pub facts: Option<NodeFacts>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_types::{ClusterName, GroupName, NodeName};
 
-use crate::compile::{Compiled, DesiredNode, Members, RenderFault, Rendered};
+use crate::compile::{Compiled, DesiredNode, Hooks, Members, RenderFault, Rendered};
 
 /// The nodes that should be, and what each is given. A compiled file is one; tests have simpler ones.
 pub trait Blueprint: Send + Sync {
@@ -21,6 +21,11 @@ pub trait Blueprint: Send + Sync {
 
     /// The same members give the same result.
     fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault>;
+
+    /// What is run around a change of members for a node of a group of the file, whether it should be or not.
+    fn hooks(&self, _node: &NodeName, _members: &Members) -> Result<Hooks, RenderFault> {
+        Ok(Hooks::default())
+    }
 }
 
 impl Blueprint for Compiled {

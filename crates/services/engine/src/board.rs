@@ -64,7 +64,7 @@ impl Board {
         for node in desired {
             let found = known.get(&node.name).cloned().unwrap_or_default();
             let state = if found.is_empty() { Address::Unknown } else { Address::Known };
-            members.insert(node.name.clone(), Member { group: node.group.clone(), addresses: found });
+            members.insert(node.name.clone(), Member { group: node.group.clone(), addresses: found, facts: None });
             addresses.insert(node.name.clone(), watch::Sender::new(state));
             *unfinished.entry(node.group.clone()).or_default() += 1;
             needs.entry(node.group.clone()).or_default().extend(node.needs.iter().cloned());

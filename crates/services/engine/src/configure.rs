@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use muster_api::{ApplyEvent, ApplyRequest, ConfigPhase, EventBody, StepOutcome};
 use muster_stdx::Backoff;
-use muster_types::{NodeName, Phase};
+use muster_types::{NodeName, Phase, Redacted};
 use tokio::time::Instant;
 
 use crate::board::Blocked;
@@ -38,7 +38,7 @@ impl NodeRun<'_> {
         self.enter(Phase::Configuring, "").await;
         let link = self.link()?;
         self.apply(&link, &rendered).await?;
-        self.record.document = Some(rendered.document);
+        self.record.document = Some(Redacted::new(rendered.document));
         self.record.document_hash = Some(rendered.hash);
         self.check(&link, &rendered.checks).await
     }

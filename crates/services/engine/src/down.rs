@@ -110,6 +110,7 @@ async fn mark(
             file: String::new(),
             created_at: Timestamp::now(),
             removing: true,
+            scaled: BTreeMap::new(),
         },
     };
     let written = config.store.put_cluster(&record, hold.check()?).await;

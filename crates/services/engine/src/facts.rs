@@ -57,7 +57,7 @@ pub(crate) fn members(
         if !addresses.is_empty() {
             known.insert(node.name.clone(), addresses.clone());
         }
-        members.insert(node.name.clone(), Member { group: node.group.clone(), addresses });
+        members.insert(node.name.clone(), Member { group: node.group.clone(), addresses, facts: None });
     }
     (Members(members), known)
 }
@@ -95,7 +95,9 @@ pub(crate) fn facts(
 
 /// Compares what the node would be given with what its agent has, and with what is recorded.
 fn change(rendered: &Rendered, record: Option<&NodeRecord>, status: Option<&StatusReply>) -> Change {
-    let recorded = record.and_then(|record| record.document_hash.as_deref().zip(record.document.as_deref()));
+    let recorded = record.and_then(|record| {
+        record.document_hash.as_deref().zip(record.document.as_ref().map(|text| text.expose().as_str()))
+    });
     let Some(status) = status else {
         return match recorded {
             Some((hash, _)) if hash == rendered.hash => Change::None,

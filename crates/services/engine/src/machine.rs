@@ -115,6 +115,8 @@ impl NodeRun<'_> {
             token: self.record.token.clone(),
             tags,
             image: desired.image.clone(),
+            packages: desired.packages.clone(),
+            shared_folders: desired.shared_folders.clone(),
             size: desired.size.clone(),
             settings: desired.settings.clone(),
             user_data: Redacted::new(user_data),

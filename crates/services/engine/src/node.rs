@@ -367,6 +367,7 @@ fn blank(run: &Run<'_>, action: &Action, machine: Option<&Machine>) -> NodeRecor
         enrol_token: None,
         document: None,
         document_hash: None,
+        facts: None,
     }
 }
 

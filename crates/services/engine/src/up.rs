@@ -276,6 +276,7 @@ async fn note_cluster(
             file,
             created_at: Timestamp::now(),
             removing: false,
+            scaled: BTreeMap::new(),
         },
     };
     let written = config.store.put_cluster(&record, hold.check()?).await;

@@ -218,7 +218,7 @@ impl Local {
 #[async_trait]
 impl Provider for Local {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { stop_start: true, faults: true, concurrency_max: CONCURRENCY_MAX }
+        Capabilities { stop_start: true, faults: true, shared_folders: false, concurrency_max: CONCURRENCY_MAX }
     }
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Machine>, ProviderError> {

@@ -71,6 +71,7 @@ fn cluster() -> ClusterRecord {
         file: "demo.yaml".to_owned(),
         created_at: Timestamp::UNIX_EPOCH,
         removing: false,
+        scaled: std::collections::BTreeMap::new(),
     }
 }
 
@@ -90,6 +91,7 @@ fn node(index: u32) -> NodeRecord {
         enrol_token: Some(Redacted::new("secret".to_owned())),
         document: None,
         document_hash: None,
+        facts: None,
     }
 }
 

@@ -115,7 +115,7 @@ async fn write_until_killed(path: &Path) {
             store.begin(&intent(&id, index), under).await.unwrap();
             tell(&format!("begun {index} {next}"));
             record.reason.clone_from(&id);
-            record.document = Some("x".repeat(4000));
+            record.document = Some(muster_types::Redacted::new("x".repeat(4000)));
             record.revision = store.finish(&demo(), &ClientToken::new(id), Some(&record), under).await.unwrap();
             tell(&format!("done {index} {next}"));
         }

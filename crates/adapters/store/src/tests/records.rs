@@ -16,7 +16,11 @@ async fn what_was_written_is_there_after_a_restart() {
     assert_eq!(store.put_cluster(&cluster(), under).await.unwrap(), 1);
     assert_eq!(store.put_cluster(&other, other_lease.generation).await.unwrap(), 1);
     assert_eq!(store.put_node(&node(2), under).await.unwrap(), 1);
-    let first = NodeRecord { machine: Some(MachineId::new("m-1")), document: Some("{}".to_owned()), ..node(1) };
+    let first = NodeRecord {
+        machine: Some(MachineId::new("m-1")),
+        document: Some(muster_types::Redacted::new("{}".to_owned())),
+        ..node(1)
+    };
     assert_eq!(store.put_node(&first, under).await.unwrap(), 1);
     store.begin(&intent("one", 1), under).await.unwrap();
     drop(store);

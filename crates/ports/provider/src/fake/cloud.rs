@@ -50,7 +50,7 @@ impl Default for FakeCloud {
 impl FakeCloud {
     pub fn new() -> Self {
         let state = State {
-            capabilities: Capabilities { stop_start: true, faults: true, concurrency_max: 32 },
+            capabilities: Capabilities { stop_start: true, faults: true, shared_folders: false, concurrency_max: 32 },
             handler: handler(speak_lines),
             rules: Rules::default(),
             log: CallLog::default(),

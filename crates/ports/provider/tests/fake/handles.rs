@@ -1,7 +1,7 @@
 //! Handles that die as killed processes do, and others that go on.
 
 use muster_provider::fake::{CallOutcome, Edge, FakeCloud, FakeFactory, LineProbe, Operation};
-use muster_provider::{Factory as _, OpenContext, Provider as _};
+use muster_provider::{BakeryContext, Factory as _, OpenContext, Provider as _};
 
 use crate::{owned, request, running};
 
@@ -55,8 +55,13 @@ async fn the_factory_opens_handles_on_one_cloud() {
     let cloud = FakeCloud::new();
     running(&cloud.provider(), "web-1").await;
     let folder = std::path::PathBuf::from("/nonexistent");
-    let context =
-        OpenContext { scope: "test".to_owned(), data_dir: folder.clone(), runtime_dir: folder, settings: None };
+    let context = OpenContext {
+        scope: "test".to_owned(),
+        data_dir: folder.clone(),
+        runtime_dir: folder.clone(),
+        settings: None,
+        images: BakeryContext { images_dir: folder.clone(), cache_dir: folder },
+    };
     let factory = FakeFactory::new(&cloud);
     assert_eq!((factory.name(), factory.check(None).len()), ("fake", 0));
     let opened = factory.open(context).await.unwrap();

@@ -14,6 +14,8 @@ fn request(name: &str) -> MachineRequest {
         token: ClientToken::new(format!("token-of-{name}")),
         tags: owned(),
         image: None,
+        packages: std::collections::BTreeSet::new(),
+        shared_folders: std::collections::BTreeSet::new(),
         size: Size::default(),
         settings: None,
         user_data: Redacted::new(format!("data of {name}")),

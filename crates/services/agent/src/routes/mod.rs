@@ -93,6 +93,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<StatusReply> {
         generation: shared.applier.generation(),
         config: shared.applier.state(),
         token_reuses: summary.token_reuses,
+        facts: muster_api::NodeFacts::default(),
     })
 }
 

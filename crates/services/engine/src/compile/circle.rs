@@ -38,7 +38,7 @@ impl Compiled {
         let mut members = Members::default();
         for spec in &self.spec.groups {
             for index in 1..=spec.population.bounds().min.max(1) {
-                let member = Member { group: spec.name.clone(), addresses: Vec::new() };
+                let member = Member { group: spec.name.clone(), addresses: Vec::new(), facts: None };
                 members.0.extend(NodeName::of(&spec.name, index).ok().map(|name| (name, member)));
             }
         }

@@ -36,6 +36,8 @@ impl Compiled {
             needs: spec.needs.iter().map(|need| need.value.clone()).collect(),
             provider: choice.provider.clone(),
             image: choice.image.clone(),
+            packages: BTreeSet::new(),
+            shared_folders: BTreeSet::new(),
             size: size(choice),
             machine_hash: machine_hash(choice, settings.as_ref(), self.spec.blocks.get(&choice.provider)),
             settings,

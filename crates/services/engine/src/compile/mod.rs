@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_api::NodeFacts;
 use muster_doc::template::Templates;
 use muster_doc::{Diagnostic, SourceMap, Tree};
 use muster_provider::{Factory, Size, Tags};
@@ -74,6 +75,9 @@ pub struct DesiredNode {
     pub needs: Vec<GroupName>,
     pub provider: String,
     pub image: Option<String>,
+    /// Software that its configuration asks for; what is baked into images where the provider bakes.
+    pub packages: BTreeSet<String>,
+    pub shared_folders: BTreeSet<PathBuf>,
     pub size: Size,
     /// The group's block for this provider.
     pub settings: Option<Tree>,
@@ -82,6 +86,24 @@ pub struct DesiredNode {
     pub machine_hash: String,
     pub on_failure: OnFailure,
     /// How long the configuration may take.
+    pub timeout: Duration,
+}
+
+/// What is run on nodes around a change of members. Rendered for one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before the node leaves: ends when nothing needs it any more.
+    pub drain: Option<Hook>,
+    /// When a node that was drained is to stay after all.
+    pub resume: Option<Hook>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The nodes that can run it; the first that answers does. The node itself, unless the recipe names a role.
+    pub on: Vec<NodeName>,
+    /// For a shell. Its last lines say why it does not end.
+    pub command: String,
     pub timeout: Duration,
 }
 
@@ -94,6 +116,8 @@ pub struct Member {
     pub group: GroupName,
     /// The first is the one that peers use. Empty: not known yet.
     pub addresses: Vec<IpAddr>,
+    /// What the node said of itself when it joined.
+    pub facts: Option<NodeFacts>,
 }
 
 /// What one node is given.
@@ -104,6 +128,11 @@ pub struct Rendered {
     /// SHA-256 of the document, lower-case hex.
     pub hash: String,
     pub checks: Vec<muster_api::Check>,
+    /// Nodes that templates speak of by `members`, and that have not joined yet: they are left out. The node is
+    /// rendered again when they have.
+    pub left_out: BTreeSet<NodeName>,
+    /// Whether templates speak of nodes by `members`, so that a change among them may change this.
+    pub follows: bool,
 }
 
 /// Why there is nothing to give to a node.

@@ -1,5 +1,6 @@
 //! What one node is given, once the addresses that its templates use are known.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ impl Compiled {
         let Draft { config, checks } = self.draft(name, world)?;
         let document = format!("#cloud-config\n{}", emit(&config));
         let hash = hex(&Sha256::digest(&document));
-        Ok(Rendered { document, hash, checks })
+        Ok(Rendered { document, hash, checks, left_out: BTreeSet::new(), follows: false })
     }
 
     pub(super) fn draft(&self, name: &NodeName, world: &Arc<World>) -> Result<Draft, Vec<Diagnostic>> {
@@ -129,7 +130,7 @@ impl Compiled {
                 let [a, b, c] = TRIAL_ADDRESS;
                 let last = u8::try_from(members.0.len() % 254 + 1).unwrap_or(1);
                 let addresses = vec![IpAddr::from([a, b, c, last])];
-                members.0.insert(name, Member { group: spec.name.clone(), addresses });
+                members.0.insert(name, Member { group: spec.name.clone(), addresses, facts: None });
             }
         }
         let world = Arc::new(self.world(&members));

@@ -58,7 +58,8 @@ pub(crate) fn members(compiled: &Compiled) -> Members {
     let mut members = Members::default();
     for (index, node) in compiled.desired(&BTreeMap::new()).into_iter().enumerate() {
         let last = u8::try_from(index + 1).expect("fewer than 255 nodes");
-        let member = muster_engine::compile::Member { group: node.group, addresses: vec![[10, 0, 0, last].into()] };
+        let member =
+            muster_engine::compile::Member { group: node.group, addresses: vec![[10, 0, 0, last].into()], facts: None };
         members.0.insert(node.name, member);
     }
     members

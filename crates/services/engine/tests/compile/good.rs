@@ -301,7 +301,11 @@ fn functions_look_up_nodes() {
     let mut members = members(&compiled);
     members.0.insert(
         name("db-1"),
-        Member { group: GroupName::new("db").unwrap(), addresses: vec![[1, 2, 3, 4].into(), [10, 0, 0, 9].into()] },
+        Member {
+            group: GroupName::new("db").unwrap(),
+            addresses: vec![[1, 2, 3, 4].into(), [10, 0, 0, 9].into()],
+            facts: None,
+        },
     );
     let document = compiled.render(&name("web-1"), &members).unwrap().document;
     for expected in [

@@ -150,6 +150,7 @@ impl AgentLink for Link {
             generation: memory.generation,
             config: memory.config.map(|(hash, phase)| ConfigState { hash, phase, steps: Vec::new() }),
             token_reuses: 0,
+            facts: muster_api::NodeFacts::default(),
         })
     }
 
