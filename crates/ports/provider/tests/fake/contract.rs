@@ -123,7 +123,12 @@ async fn temporary_errors_are_waited_out() {
 async fn what_a_provider_does_not_claim_is_skipped_and_the_rest_passes() {
     let make = || {
         let cloud = FakeCloud::new();
-        cloud.set_capabilities(Capabilities { stop_start: false, faults: false, concurrency_max: 1 });
+        cloud.set_capabilities(Capabilities {
+            stop_start: false,
+            faults: false,
+            shared_folders: false,
+            concurrency_max: 1,
+        });
         ready(Fixture { probe: None, reopen: None, leftovers: None, ..fixture_on(&cloud) })
     };
     let results = run(make).await;

@@ -98,6 +98,8 @@ impl Blueprint for TestBlueprint {
                 needs: group.needs.iter().map(|need| GroupName::new(*need).unwrap()).collect(),
                 provider: "fake".to_owned(),
                 image: None,
+                packages: BTreeSet::new(),
+                shared_folders: BTreeSet::new(),
                 size: Size::default(),
                 settings: None,
                 tags: Tags::from([("colour".to_owned(), "green".to_owned())]),
@@ -136,7 +138,7 @@ impl Blueprint for TestBlueprint {
         for byte in Sha256::digest(&document) {
             write!(hash, "{byte:02x}").unwrap();
         }
-        Ok(Rendered { document, hash, checks: group.checks.clone() })
+        Ok(Rendered { document, hash, checks: group.checks.clone(), left_out: BTreeSet::new(), follows: false })
     }
 }
 
