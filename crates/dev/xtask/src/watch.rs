@@ -12,7 +12,7 @@ use crate::out::say;
 use crate::shell::{command, describe, read};
 
 /// Far more than the longest test takes, and than the slowest dependency takes to build.
-const SILENCE_MAX: Duration = Duration::from_secs(600);
+const SILENCE_MAX: Duration = Duration::from_mins(10);
 
 /// Runs a command to its end with its output shown. When it says nothing for too long, tells what it and its children
 /// are at, and ends them.
@@ -56,7 +56,7 @@ fn forward(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'st
         let mut buffer = [0; 8192];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             // Nobody reads any more: the command is heard out all the same.
-            let _ = to.write_all(&buffer[..count]).and_then(|()| to.flush());
+            to.write_all(&buffer[..count]).and_then(|()| to.flush()).ok();
             if heard.send(()).is_err() {
                 return;
             }
