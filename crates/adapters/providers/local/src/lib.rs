@@ -6,6 +6,7 @@
 mod cgroup;
 mod dialer;
 mod hosts;
+mod image;
 mod launch;
 mod layout;
 mod machine;

@@ -1,5 +1,7 @@
 //! What the provider and the shepherd say to each other: one JSON line each way over a Unix socket.
 
+use std::path::PathBuf;
+
 use muster_provider::{Machine, Size, Tags};
 use muster_types::{ClientToken, MachineId, NodeName, Redacted};
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ pub(crate) struct CreateRequest {
     pub(crate) token: ClientToken,
     pub(crate) tags: Tags,
     pub(crate) size: Size,
+    /// What its root is stacked from, top first; empty for the machine's own programs.
+    pub(crate) lower: Vec<PathBuf>,
     pub(crate) user_data: Redacted<String>,
 }
 

@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 
 use crate::cgroup::Cgroups;
 use crate::dialer::SwitchDialer;
+use crate::image::{IMAGES, Layers, MachineRef, Store, StoreError};
 use crate::launch::console_tail;
 use crate::layout::Layout;
 use crate::protocol::{CreateRequest, Identity, LINE_BYTES_MAX, Reply, Request, Verb};
@@ -29,8 +30,6 @@ use crate::{record, settings};
 
 /// Nodes at work at once: more than this only wait for the machine's processors.
 const CONCURRENCY_MAX: usize = 16;
-/// Images that this provider knows.
-const IMAGES: [&str; 1] = ["host"];
 
 /// The registry's entry.
 #[derive(Debug, Clone)]
@@ -71,6 +70,7 @@ impl Factory for LocalFactory {
             scope: context.scope,
             subnet: settings.subnet,
             dialer: Arc::new(SwitchDialer::new(layout.clone())),
+            store: Store::new(&context.images),
             layout,
             starting: tokio::sync::Mutex::new(()),
         }))
@@ -82,6 +82,7 @@ struct Local {
     scope: String,
     subnet: Subnet,
     layout: Layout,
+    store: Store,
     dialer: Arc<SwitchDialer>,
     /// One start of the shepherd at a time.
     starting: tokio::sync::Mutex<()>,
@@ -92,7 +93,26 @@ fn io_error(operation: &'static str, message: &str) -> impl FnOnce(io::Error) ->
     move |source| ProviderError::permanent(operation, message).source(source)
 }
 
+fn image_error(error: StoreError) -> ProviderError {
+    ProviderError::permanent("create", "its image cannot be used").hint(error.hint()).source(error)
+}
+
 impl Local {
+    /// What a new machine is stacked from, with its need of that written down.
+    fn layers(&self, request: &MachineRequest) -> Result<Layers, ProviderError> {
+        let image = request.image.as_deref().unwrap_or(IMAGES[0]);
+        let layers = self.store.layers(image, &request.packages).map_err(image_error)?;
+        let layers = layers.ok_or_else(|| {
+            ProviderError::permanent("create", format!("the image `{image}` is not made yet"))
+                .hint(format!("make it: `muster image build {image}`"))
+        })?;
+        let id = record::machine_id(&request.name, &request.token);
+        let folder = self.layout.machine(&id).0;
+        let machine = MachineRef { scope: self.layout.name.clone(), machine: id.to_string(), folder };
+        self.store.refer(&layers, &machine).map_err(image_error)?;
+        Ok(layers)
+    }
+
     /// One request to a running shepherd; `None` when none runs.
     async fn ask(&self, request: &Request) -> io::Result<Option<Reply>> {
         let stream = match UnixStream::connect(self.layout.socket()).await {
@@ -233,16 +253,15 @@ impl Provider for Local {
     }
 
     async fn create(&self, request: &MachineRequest) -> Result<Machine, ProviderError> {
-        let image = request.image.as_deref().unwrap_or(IMAGES[0]);
-        if !IMAGES.contains(&image) {
-            return Err(ProviderError::permanent("create", format!("there is no image `{image}`"))
-                .hint(format!("images of the local provider: {}", IMAGES.join(", "))));
-        }
+        // Held until the machine's folder is there: from then on its reference counts.
+        let _held = self.store.hold().await.map_err(image_error)?;
+        let layers = self.layers(request)?;
         let request = CreateRequest {
             name: request.name.clone(),
             token: request.token.clone(),
             tags: request.tags.clone(),
             size: request.size.clone(),
+            lower: layers.lower,
             user_data: request.user_data.clone(),
         };
         match self.ask_or_start("create", &Request::Create(request)).await? {

@@ -36,6 +36,13 @@ pub(crate) struct NewRecord {
     pub(crate) address: Ipv4Addr,
 }
 
+/// The same token, the same id.
+pub(crate) fn machine_id(name: &NodeName, token: &ClientToken) -> MachineId {
+    let letters: Vec<char> = token.as_str().chars().filter(char::is_ascii_alphanumeric).collect();
+    let end: String = letters[letters.len().saturating_sub(8)..].iter().collect();
+    MachineId::new(format!("{name}-{}", end.to_ascii_lowercase()))
+}
+
 impl Record {
     pub(crate) fn new(new: NewRecord, request: &crate::protocol::CreateRequest) -> Self {
         Self {

@@ -102,7 +102,7 @@ impl Shepherd {
                     hint: "give the cluster a larger one: `local: { subnet: 10.77.0.0/16 }`".to_owned(),
                 });
             };
-            let id = MachineId::new(format!("{}-{}", request.name, token_end(request.token.as_str())));
+            let id = record::machine_id(&request.name, &request.token);
             let address = self.subnet.address(index);
             let record = Record::new(NewRecord { id, index, address }, request);
             self.make_folder(&record)?;
@@ -350,12 +350,6 @@ impl Shepherd {
         // The sender lives as long as the shepherd.
         written.wait_for(|count| *count >= wanted).await.ok();
     }
-}
-
-/// The end of a token makes the id of a machine: the same token, the same id.
-fn token_end(token: &str) -> String {
-    let letters: Vec<char> = token.chars().filter(char::is_ascii_alphanumeric).collect();
-    letters[letters.len().saturating_sub(8)..].iter().collect::<String>().to_ascii_lowercase()
 }
 
 /// Everything of the scope that a shepherd that is no more may have left outside its folder.
