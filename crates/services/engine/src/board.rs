@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use muster_api::NodeFacts;
 use muster_types::{GroupName, MachineId, NodeName, Phase};
 use tokio::sync::watch;
 
-use crate::compile::{DesiredNode, Member, Members};
+use crate::compile::{DesiredNode, Members};
 
 /// Whether a node has an address that others may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,23 +56,21 @@ pub(crate) struct Blocked {
 }
 
 impl Board {
-    /// `known` are the addresses of machines that keep them.
-    pub(crate) fn new(desired: &[DesiredNode], known: &BTreeMap<NodeName, Vec<IpAddr>>) -> Self {
-        let mut members = BTreeMap::new();
+    /// `members` are the nodes as far as they are known before anything is done.
+    pub(crate) fn new(desired: &[DesiredNode], members: Members) -> Self {
         let mut addresses = BTreeMap::new();
         let mut unfinished: BTreeMap<GroupName, usize> = BTreeMap::new();
         let mut needs: BTreeMap<GroupName, BTreeSet<GroupName>> = BTreeMap::new();
         for node in desired {
-            let found = known.get(&node.name).cloned().unwrap_or_default();
-            let state = if found.is_empty() { Address::Unknown } else { Address::Known };
-            members.insert(node.name.clone(), Member { group: node.group.clone(), addresses: found, facts: None });
+            let is_known = members.0.get(&node.name).is_some_and(|member| !member.addresses.is_empty());
+            let state = if is_known { Address::Known } else { Address::Unknown };
             addresses.insert(node.name.clone(), watch::Sender::new(state));
             *unfinished.entry(node.group.clone()).or_default() += 1;
             needs.entry(node.group.clone()).or_default().extend(node.needs.iter().cloned());
         }
         let progress = |unfinished| watch::Sender::new(Progress { unfinished, failed: Vec::new() });
         Self {
-            members: Mutex::new(Members(members)),
+            members: Mutex::new(members),
             standings: Mutex::default(),
             addresses,
             groups: unfinished.into_iter().map(|(group, count)| (group, progress(count))).collect(),
@@ -90,6 +89,10 @@ impl Board {
     /// Runs pure code over the members as they are now.
     pub(crate) fn with_members<T>(&self, read: impl FnOnce(&Members) -> T) -> T {
         read(&self.members.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn facts(&self, node: &NodeName) -> Option<NodeFacts> {
+        self.with_members(|members| members.0.get(node).and_then(|member| member.facts.clone()))
     }
 
     pub(crate) fn stand(&self, node: &NodeName, change: impl FnOnce(&mut Standing)) {
@@ -116,6 +119,14 @@ impl Board {
         }
     }
 
+    /// Notes what a node says of itself.
+    pub(crate) fn set_facts(&self, node: &NodeName, facts: &NodeFacts) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(member) = members.0.get_mut(node) {
+            member.facts = Some(facts.clone());
+        }
+    }
+
     /// The node's machine is gone, and another one will come.
     pub(crate) fn forget_address(&self, node: &NodeName) {
         let Some(address) = self.addresses.get(node).filter(|address| *address.borrow() == Address::Known) else {
@@ -124,6 +135,7 @@ impl Board {
         self.moved.store(true, Ordering::Relaxed);
         if let Some(member) = self.members.lock().unwrap_or_else(PoisonError::into_inner).0.get_mut(node) {
             member.addresses.clear();
+            member.facts = None;
         }
         address.send_replace(Address::Unknown);
     }

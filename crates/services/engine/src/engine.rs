@@ -1,7 +1,6 @@
 //! The engine of one cluster: its parts, its lease, and what was prepared for a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use muster_api::Event;
@@ -13,7 +12,7 @@ use muster_types::{ClusterName, Generation, NodeName, Timestamp};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::blueprint::Blueprint;
-use crate::compile::DesiredNode;
+use crate::compile::{DesiredNode, Members};
 use crate::facts::{ask_agents, facts, members, renewals, running};
 use crate::lease::Hold;
 use crate::link::AgentLinks;
@@ -50,8 +49,8 @@ pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) desired: Vec<DesiredNode>,
     pub(crate) observation: Observation,
-    /// Addresses of the nodes that keep their machine.
-    pub(crate) known: BTreeMap<NodeName, Vec<IpAddr>>,
+    /// The nodes that should be, as far as they are known.
+    pub(crate) members: Members,
     pub(crate) renewals: Vec<NodeName>,
     /// The lease that was held meanwhile: nobody else has changed anything since.
     generation: Option<Generation>,
@@ -146,19 +145,19 @@ impl Engine {
         // A node that gets another machine gets another address: what others are given can only be known then. That
         // may make more nodes move, so this goes on until no more do; the set only grows.
         let mut moving = BTreeSet::new();
-        let (plan, known) = loop {
-            let (members, known) = members(&desired, &observation, &moving);
+        let (plan, members) = loop {
+            let members = members(&desired, &observation, (&replies, &moving));
             inputs.facts = facts(blueprint, &desired, &observation, (&members, &replies))?;
             let plan = muster_plan::plan(&inputs);
             let replaced = plan.actions().iter().filter(|action| action.verb == Verb::Replace);
             let before = moving.len();
             moving.extend(replaced.map(|action| action.node.clone()));
             if moving.len() == before {
-                break (plan, known);
+                break (plan, members);
             }
         };
         let renewals = renewals(&self.config, &replies, Timestamp::now());
-        Ok(Prepared { plan, desired, observation, known, renewals, generation })
+        Ok(Prepared { plan, desired, observation, members, renewals, generation })
     }
 }
 

@@ -8,7 +8,7 @@ use muster_api::{ConfigPhase, StatusReply};
 use muster_plan::{Change, Facts, Health};
 use muster_provider::MachineState;
 use muster_store::NodeRecord;
-use muster_types::{NodeName, SignedDuration, Timestamp};
+use muster_types::{GroupName, NodeName, SignedDuration, Timestamp};
 
 use crate::blueprint::Blueprint;
 use crate::change::{between, is_due};
@@ -43,23 +43,33 @@ pub(crate) fn running(observation: &Observation) -> Vec<(NodeName, IpAddr)> {
     machines.collect()
 }
 
-/// The nodes that should be, with the addresses of those that keep their machine.
+/// The nodes that should be; of those that keep their machine with its addresses, and with what they say of themselves.
 pub(crate) fn members(
     desired: &[DesiredNode],
     observation: &Observation,
-    moving: &BTreeSet<NodeName>,
-) -> (Members, BTreeMap<NodeName, Vec<IpAddr>>) {
-    let mut members = BTreeMap::new();
-    let mut known = BTreeMap::new();
-    for node in desired {
-        let machine = observation.machine(&node.name).filter(|_| !moving.contains(&node.name));
-        let addresses = machine.map(|machine| machine.addresses.clone()).unwrap_or_default();
-        if !addresses.is_empty() {
-            known.insert(node.name.clone(), addresses.clone());
-        }
-        members.insert(node.name.clone(), Member { group: node.group.clone(), addresses, facts: None });
+    (replies, moving): (&Replies, &BTreeSet<NodeName>),
+) -> Members {
+    let member = |node: &DesiredNode| {
+        let stays = !moving.contains(&node.name);
+        let member = stays.then(|| member(&node.name, &node.group, observation, replies));
+        let none = || Member { group: node.group.clone(), addresses: Vec::new(), facts: None };
+        (node.name.clone(), member.unwrap_or_else(none))
+    };
+    Members(desired.iter().map(member).collect())
+}
+
+/// A node as far as it is known. What it said last counts, also while it is silent.
+pub(crate) fn member(node: &NodeName, group: &GroupName, observation: &Observation, replies: &Replies) -> Member {
+    let machine = observation.machine(node);
+    let said = match replies.get(node) {
+        Some(Ok(status)) => Some(status.facts.clone()),
+        _ => observation.records.get(node).and_then(|record| record.facts.clone()),
+    };
+    Member {
+        group: group.clone(),
+        addresses: machine.map(|machine| machine.addresses.clone()).unwrap_or_default(),
+        facts: said.filter(|_| machine.is_some()),
     }
-    (Members(members), known)
 }
 
 /// Facts of the desired nodes that have a machine.

@@ -27,7 +27,7 @@ impl NodeRun<'_> {
         Ok(self.run.config.links.node(self.name(), *address))
     }
 
-    /// Returns once the agent answers with its own certificate.
+    /// Returns once the agent answers with its own certificate and has said what the node is.
     pub(crate) async fn join(&mut self) -> Result<(), Stop> {
         let _slot = self.run.agent_slots.acquire().await;
         self.enter(Phase::Joining, "").await;
@@ -42,7 +42,12 @@ impl NodeRun<'_> {
             self.run.hold.check()?;
             let asked = tokio::time::timeout_at(deadline, self.ask_agent(&*link, ask)).await;
             let error = match asked {
-                Ok(Ok(status)) => return self.joined(status.as_ref()).await,
+                Ok(Ok(Some(status))) => return self.joined(status).await,
+                // What it says of itself is asked for next; that needs no pause.
+                Ok(Ok(None)) => {
+                    ask = Ask::Status;
+                    continue;
+                }
                 Ok(Err(error)) => error,
                 Err(_) => LinkError::Unreachable { reason: "no answer".to_owned() },
             };
@@ -97,11 +102,13 @@ impl NodeRun<'_> {
         }
     }
 
-    async fn joined(&mut self, status: Option<&StatusReply>) -> Result<(), Stop> {
-        if let Some(reuses) = status.map(|status| status.token_reuses).filter(|reuses| *reuses > 0) {
-            let words = format!("its enrolment token was used again {reuses} times by somebody else");
+    async fn joined(&mut self, status: StatusReply) -> Result<(), Stop> {
+        if status.token_reuses > 0 {
+            let words = format!("its enrolment token was used again {} times by somebody else", status.token_reuses);
             self.run.emitter.warn(Some(self.name()), words).await;
         }
+        self.run.board.set_facts(self.name(), &status.facts);
+        self.record.facts = Some(status.facts);
         Ok(())
     }
 

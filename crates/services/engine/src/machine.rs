@@ -57,6 +57,7 @@ impl NodeRun<'_> {
         self.record.machine = None;
         self.record.document = None;
         self.record.document_hash = None;
+        self.record.facts = None;
         self.record.since = Timestamp::now();
         self.record.reason = String::new();
         self.enter(Phase::Creating, "").await;
@@ -87,6 +88,7 @@ impl NodeRun<'_> {
         self.record.enrol_token = None;
         self.record.document = None;
         self.record.document_hash = None;
+        self.record.facts = None;
         self.token_chosen = true;
     }
 

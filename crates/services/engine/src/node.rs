@@ -113,6 +113,14 @@ impl<'a> NodeRun<'a> {
         self.outcome(Phase::Ready, Fault::default())
     }
 
+    /// What a kept node said when it was asked may be news.
+    pub(crate) async fn note_facts(&mut self) -> Result<(), EngineError> {
+        let said = self.run.board.facts(self.name()).filter(|said| self.record.facts.as_ref() != Some(said));
+        let Some(facts) = said else { return Ok(()) };
+        self.record.facts = Some(facts);
+        self.save().await
+    }
+
     async fn leave(&mut self) -> Result<Option<NodeOutcome>, EngineError> {
         match self.remove_self().await {
             Ok(()) => Ok(None),

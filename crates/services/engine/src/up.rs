@@ -167,7 +167,7 @@ async fn execute(
     (hold, emitter): (&Hold, &Emitter),
     (prepared, token): (Prepared, CancellationToken),
 ) -> Result<Parts, EngineError> {
-    let Prepared { plan, desired, observation, known, renewals, .. } = prepared;
+    let Prepared { plan, desired, observation, members, renewals, .. } = prepared;
     let record = observation.cluster.as_ref();
     note_cluster(config, blueprint, hold, (record, &observation.owner_tag)).await?;
     let run = Run {
@@ -176,7 +176,7 @@ async fn execute(
         emitter,
         owner_tag: &observation.owner_tag,
         blueprint,
-        board: Board::new(&desired, &known),
+        board: Board::new(&desired, members),
         provider_slots: Semaphore::new(concurrency(config)),
         agent_slots: Semaphore::new(config.limits.agents_max),
     };
@@ -188,8 +188,9 @@ async fn execute(
     let mut outcomes = BTreeMap::new();
     let tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
     for part in parts {
-        let node = NodeRun::new(&run, part);
+        let mut node = NodeRun::new(&run, part);
         if node.is_kept() {
+            node.note_facts().await?;
             let outcome = node.keep();
             outcomes.insert(outcome.name.clone(), outcome);
         } else {
@@ -197,7 +198,7 @@ async fn execute(
         }
     }
     for node in renewals {
-        let address = known.get(&node).and_then(|addresses| addresses.first()).copied();
+        let address = observation.machine(&node).and_then(|machine| machine.addresses.first()).copied();
         let run = &run;
         if let Some(address) = address {
             tasks.push(Box::pin(async move {

@@ -4,6 +4,7 @@
 
 mod cost;
 mod crash;
+mod facts;
 mod failures;
 mod lease;
 mod order;

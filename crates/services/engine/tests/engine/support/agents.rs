@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream;
 use muster_api::{
-    ApplyEvent, ApplyRequest, Bootstrap, Check, CheckEvent, CheckState, ConfigPhase, ConfigState, LogStream,
+    ApplyEvent, ApplyRequest, Bootstrap, Check, CheckEvent, CheckState, ConfigPhase, ConfigState, LogStream, NodeFacts,
     StatusReply, StepOutcome,
 };
 use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream};
@@ -42,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) asked_to_apply: u32,
     pub(crate) config: Option<(String, ConfigPhase)>,
     pub(crate) document: String,
+    /// What the node says of itself.
+    pub(crate) facts: NodeFacts,
     generation: Generation,
     not_after: Option<Timestamp>,
 }
@@ -73,6 +75,13 @@ impl Agents {
 
     pub(crate) fn memory(&self, machine: &MachineId) -> Memory {
         self.lock().machines.get(machine).cloned().unwrap_or_default()
+    }
+
+    /// From now on the node says that it has that many processors.
+    pub(crate) fn set_cpus(&self, node: &str, cpus: u32) {
+        let machines = self.cloud.machines();
+        let machine = machines.into_iter().find(|machine| machine.name.as_str() == node).unwrap();
+        self.lock().machines.entry(machine.id).or_default().facts.cpus = cpus;
     }
 
     pub(crate) fn memory_of(&self, node: &str) -> Memory {
@@ -150,7 +159,7 @@ impl AgentLink for Link {
             generation: memory.generation,
             config: memory.config.map(|(hash, phase)| ConfigState { hash, phase, steps: Vec::new() }),
             token_reuses: 0,
-            facts: muster_api::NodeFacts::default(),
+            facts: memory.facts,
         })
     }
 
