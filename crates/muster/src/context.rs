@@ -221,7 +221,7 @@ pub(crate) struct Ready {
 
 /// The one provider of a file's nodes.
 fn provider_of(compiled: &Compiled) -> Result<String, Failure> {
-    let nodes = compiled.desired(&BTreeMap::new());
+    let nodes = compiled.desired(&BTreeMap::new(), &BTreeMap::new());
     let names: BTreeSet<&str> = nodes.iter().map(|node| node.provider.as_str()).collect();
     match names.into_iter().collect::<Vec<_>>().as_slice() {
         [one] => Ok((*one).to_owned()),

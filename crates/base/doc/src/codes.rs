@@ -59,6 +59,7 @@ codes! {
     TEMPLATE_FAILED = "M0403": "A template could not be rendered.";
     TEMPLATE_FUNCTION = "M0404": "A template calls a function, filter or test that does not exist.";
     TEMPLATE_ENDLESS = "M0405": "A template ran for longer than any sensible one does.";
+    TEMPLATE_REFUSED = "M0406": "A template refuses what it was given, in its own words.";
 
     RECIPE_UNKNOWN = "M0501": "A recipe is neither in the folder `recipes` beside the file nor built in.";
     RECIPE_ROLE = "M0502": "A recipe does not have the role that is asked for, or has several and none is asked for.";

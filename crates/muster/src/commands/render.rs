@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
             let hint = format!("nodes of the file: {}", names.join(", "));
             return Err(Failure::usage(format!("the file describes no node `{node}`"), hint));
         }
-        None => compiled.desired(&BTreeMap::new()).into_iter().map(|node| node.name).collect(),
+        None => compiled.desired(&BTreeMap::new(), &BTreeMap::new()).into_iter().map(|node| node.name).collect(),
     };
     let mut documents = Vec::new();
     for name in &names {
@@ -98,7 +98,7 @@ async fn members(args: &Args, compiled: &Compiled, context: &Context) -> Result<
         }
     }
     let mut members = BTreeMap::new();
-    for node in compiled.desired(&BTreeMap::new()) {
+    for node in compiled.desired(&BTreeMap::new(), &BTreeMap::new()) {
         let given = args.addresses.iter().find(|(name, _)| *name == node.name).map(|(_, addresses)| addresses.clone());
         let any = args.any_address.as_ref().map(|any| any.0.clone());
         let addresses = given.or(any).or_else(|| known.remove(&node.name)).unwrap_or_default();

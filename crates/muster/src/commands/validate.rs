@@ -1,5 +1,6 @@
 //! `muster validate`: everything that is wrong with a cluster file, at once.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::context::Context;
@@ -21,7 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitStatus, Failure> {
     let compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
-    let nodes = compiled.desired(&std::collections::BTreeMap::new()).len();
+    let nodes = compiled.desired(&BTreeMap::new(), &BTreeMap::new()).len();
     if context.printer.is_text() {
         let noun = if nodes == 1 { "node" } else { "nodes" };
         context.printer.line(&format!("{}: the file is right; it describes {nodes} {noun}", compiled.spec.name.value));

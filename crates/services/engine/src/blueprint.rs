@@ -16,8 +16,13 @@ pub trait Blueprint: Send + Sync {
     /// The file's block for a provider, as YAML: what opens the provider again without the file.
     fn settings(&self, provider: &str) -> Option<String>;
 
-    /// The nodes that should be, in the order of the file; `existing` keeps a count inside its range where it is.
-    fn desired(&self, existing: &BTreeMap<GroupName, BTreeSet<NodeName>>) -> Vec<DesiredNode>;
+    /// The nodes that should be, in the order of the file. A count inside its range is what the group was `scaled` to,
+    /// else what is `existing`; the range bounds both.
+    fn desired(
+        &self,
+        existing: &BTreeMap<GroupName, BTreeSet<NodeName>>,
+        scaled: &BTreeMap<GroupName, u32>,
+    ) -> Vec<DesiredNode>;
 
     /// The same members give the same result.
     fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault>;
@@ -41,8 +46,12 @@ impl Blueprint for Compiled {
         self.spec.blocks.get(provider).map(muster_doc::emit)
     }
 
-    fn desired(&self, existing: &BTreeMap<GroupName, BTreeSet<NodeName>>) -> Vec<DesiredNode> {
-        Compiled::desired(self, existing)
+    fn desired(
+        &self,
+        existing: &BTreeMap<GroupName, BTreeSet<NodeName>>,
+        scaled: &BTreeMap<GroupName, u32>,
+    ) -> Vec<DesiredNode> {
+        Compiled::desired(self, existing, scaled)
     }
 
     fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault> {

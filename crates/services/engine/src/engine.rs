@@ -130,7 +130,8 @@ impl Engine {
         if observation.cluster.as_ref().is_some_and(|record| record.removing) {
             return Err(EngineError::BeingRemoved { cluster: cluster.clone() });
         }
-        let desired = blueprint.desired(&observation.existing());
+        let scaled = observation.cluster.as_ref().map(|record| record.scaled.clone()).unwrap_or_default();
+        let desired = blueprint.desired(&observation.existing(), &scaled);
         let replies = ask_agents(&self.config, running(&observation)).await;
         let mut inputs = Inputs {
             cluster: cluster.clone(),

@@ -5,5 +5,6 @@ mod compile {
     mod bad;
     mod common;
     mod good;
+    mod relations;
     mod speed;
 }

@@ -5,9 +5,40 @@ use minijinja::{Error, ErrorKind};
 
 use crate::{Diagnostic, OffsetMap, SourceMap, Span, Tree, codes, suggest};
 
+/// What a template says by `fail`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+/// `fail("message; hint")`: what a template refuses is told in its own words, at its place.
+pub(super) fn refuse(message: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, "the template refuses").with_source(Refused(message)))
+}
+
 pub(super) fn diagnostic(error: &Error, leaf: &Tree, sources: &SourceMap, context: Option<&Value>) -> Diagnostic {
+    let (span, label) = place(error, leaf, sources);
+    if let Some(Refused(text)) = refused(error) {
+        let (message, hint) = text.split_once("; ").unwrap_or((text, "change what the template is given"));
+        return Diagnostic::error(codes::TEMPLATE_REFUSED, message, hint).at(span, label);
+    }
+    let (code, message, hint) = words(error, context);
+    Diagnostic::error(code, message, hint).at(span, label)
+}
+
+fn refused(error: &Error) -> Option<&Refused> {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(refused) = inner.downcast_ref() {
+            return Some(refused);
+        }
+        source = inner.source();
+    }
+    None
+}
+
+fn words(error: &Error, context: Option<&Value>) -> (&'static str, String, String) {
     let detail = innermost(error);
-    let (code, message, hint) = match error.kind() {
+    match error.kind() {
         ErrorKind::SyntaxError | ErrorKind::BadEscape => (
             codes::TEMPLATE_SYNTAX,
             format!("the template is not well-formed: {detail}"),
@@ -16,7 +47,9 @@ pub(super) fn diagnostic(error: &Error, leaf: &Tree, sources: &SourceMap, contex
         ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest | ErrorKind::UnknownMethod => (
             codes::TEMPLATE_FUNCTION,
             format!("the template calls something that does not exist: {detail}"),
-            "functions here are getip, getprivip, getipall and cut; filters are those of Jinja2".to_owned(),
+            "functions here are members, role_members, role_nodes, getip, getprivip, getipall, cut and fail; filters are \
+             those of Jinja2"
+                .to_owned(),
         ),
         ErrorKind::OutOfFuel => {
             (codes::TEMPLATE_ENDLESS, "the template runs without end".to_owned(), "make its loops shorter".to_owned())
@@ -46,9 +79,7 @@ pub(super) fn diagnostic(error: &Error, leaf: &Tree, sources: &SourceMap, contex
                 ),
             },
         },
-    };
-    let (span, label) = place(error, leaf, sources);
-    Diagnostic::error(code, message, hint).at(span, label)
+    }
 }
 
 /// The words of the error that started it.

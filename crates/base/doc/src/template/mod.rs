@@ -83,6 +83,7 @@ impl Templates {
             SEEN.with_borrow_mut(|seen| *seen = Some(value.clone()));
             escape_formatter(out, state, value)
         });
+        environment.add_function("fail", fault::refuse);
         configure(&mut environment);
         Self { environment, prepared: 0 }
     }

@@ -50,7 +50,7 @@ impl Compiled {
                 let world = Arc::new(self.world(&members));
                 // What fails was told when it was tried out with addresses; here only what it asks for counts.
                 drop(self.draft(&name, &world));
-                let groups = world.missing.take().into_iter().filter_map(|name| members.0.get(&name));
+                let groups = world.notes.take().missing.into_iter().filter_map(|name| members.0.get(&name));
                 of_group.extend(groups.map(|member| member.group.clone()).filter(|group| *group != spec.name));
             }
         }

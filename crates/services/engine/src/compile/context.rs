@@ -1,30 +1,49 @@
-//! What templates see: `cluster`, `provider`, `vars`, `node`, `group`, `groups`, `nodes` and the functions.
+//! What templates see: `cluster`, `provider`, `vars`, `secrets`, `node`, `group`, `groups`, `nodes` and the functions.
 //!
-//! An address that is not known yet yields a placeholder and is noted, so that one rendering finds all that it waits for.
+//! What is not known yet of a node, an address or a fact, yields a placeholder and is noted, so that one rendering finds
+//! all that it waits for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use muster_api::NodeFacts;
 use muster_doc::template::{Enumerator, Object, Value};
+use muster_spec::RecipeRef;
 use muster_types::{GroupName, NodeName};
 
-use super::{Members, functions};
+use super::{Member, Members, functions};
 
 /// Stands where an address is not known yet; nothing that was rendered with it is used.
 pub(super) const PLACEHOLDER: &str = "0.0.0.0";
 
-/// The nodes whose addresses were wanted and not there.
+/// What a rendering asked for.
 #[derive(Debug, Default)]
-pub(super) struct Missing(Mutex<BTreeSet<NodeName>>);
+pub(super) struct Asked {
+    /// Nodes whose address or facts were wanted and not there.
+    pub(super) missing: BTreeSet<NodeName>,
+    /// Whether nodes were asked for as far as they have joined.
+    pub(super) follows: bool,
+    /// Those that have not, of the groups that were asked for so.
+    pub(super) left_out: BTreeSet<NodeName>,
+}
 
-impl Missing {
-    fn note(&self, name: &NodeName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+#[derive(Debug, Default)]
+pub(super) struct Notes(Mutex<Asked>);
+
+impl Notes {
+    fn missing(&self, name: &NodeName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).missing.insert(name.clone());
     }
 
-    pub(super) fn take(&self) -> BTreeSet<NodeName> {
+    fn follows(&self, left_out: impl Iterator<Item = NodeName>) {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.follows = true;
+        asked.left_out.extend(left_out);
+    }
+
+    pub(super) fn take(&self) -> Asked {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -35,12 +54,23 @@ pub(super) struct NodeValue {
     pub(super) name: NodeName,
     pub(super) group: GroupName,
     addresses: Vec<IpAddr>,
-    missing: Arc<Missing>,
+    facts: Option<NodeFacts>,
+    notes: Arc<Notes>,
 }
 
-const NODE_KEYS: &[&str] = &["name", "group", "index", "address", "addresses"];
+const NODE_KEYS: &[&str] = &["name", "group", "index", "address", "addresses", "facts"];
 
 impl NodeValue {
+    pub(super) fn new(name: NodeName, member: &Member, notes: Arc<Notes>) -> Self {
+        let Member { group, addresses, facts } = member.clone();
+        Self { name, group, addresses, facts, notes }
+    }
+
+    /// Whether everything that templates may ask of it is known.
+    pub(super) fn has_joined(&self) -> bool {
+        !self.addresses.is_empty() && self.facts.is_some()
+    }
+
     /// The address that peers use.
     pub(super) fn address(&self) -> Value {
         self.pick(self.addresses.first())
@@ -55,7 +85,7 @@ impl NodeValue {
         match address {
             Some(address) => Value::from(address.to_string()),
             None => {
-                self.missing.note(&self.name);
+                self.notes.missing(&self.name);
                 Value::from(PLACEHOLDER)
             }
         }
@@ -81,6 +111,7 @@ impl Object for NodeValue {
             "index" => Some(Value::from(self.name.index().unwrap_or_default())),
             "address" => Some(self.address()),
             "addresses" => Some(self.all()),
+            "facts" => Some(Value::from_object(FactsValue(Arc::clone(self)))),
             _ => None,
         }
     }
@@ -90,12 +121,47 @@ impl Object for NodeValue {
     }
 }
 
+/// What a node said of itself. Asking for one of them waits until it has.
+#[derive(Debug)]
+struct FactsValue(Arc<NodeValue>);
+
+const FACT_KEYS: &[&str] = &["cpus", "memory_mb", "memory_bytes", "architecture"];
+
+impl Object for FactsValue {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        let placeholder = NodeFacts::default();
+        let pick = |of: fn(&NodeFacts) -> Value| {
+            let facts = self.0.facts.as_ref().unwrap_or_else(|| {
+                self.0.notes.missing(&self.0.name);
+                &placeholder
+            });
+            Some(of(facts))
+        };
+        match key {
+            "cpus" => pick(|facts| Value::from(facts.cpus)),
+            "memory_mb" => pick(|facts| Value::from(facts.memory_bytes >> 20)),
+            "memory_bytes" => pick(|facts| Value::from(facts.memory_bytes)),
+            "architecture" => pick(|facts| Value::from(facts.architecture.as_str())),
+            _ => None,
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(FACT_KEYS)
+    }
+}
+
 /// A group as templates see it.
 #[derive(Debug)]
 pub(super) struct GroupValue {
     name: GroupName,
     pub(super) nodes: Vec<Arc<NodeValue>>,
     ports: Arc<[u16]>,
+    recipe: Option<RecipeRef>,
 }
 
 const GROUP_KEYS: &[&str] = &["name", "count", "nodes", "ports"];
@@ -120,54 +186,75 @@ impl Object for GroupValue {
     }
 }
 
-fn list(nodes: &[Arc<NodeValue>]) -> Value {
+pub(super) fn list(nodes: &[Arc<NodeValue>]) -> Value {
     nodes.iter().map(|node| Value::from_dyn_object(Arc::clone(node))).collect()
 }
 
 /// All groups and nodes, as of one rendering.
 #[derive(Debug)]
 pub(super) struct World {
-    groups: BTreeMap<GroupName, Arc<GroupValue>>,
+    /// In the order of the file.
+    groups: Vec<Arc<GroupValue>>,
     /// In the order of the file, and of a group by number.
     nodes: Vec<Arc<NodeValue>>,
-    pub(super) missing: Arc<Missing>,
+    pub(super) notes: Arc<Notes>,
+}
+
+/// What the file says of a group.
+pub(super) struct GroupFrame<'a> {
+    pub(super) name: &'a GroupName,
+    pub(super) ports: &'a Arc<[u16]>,
+    pub(super) recipe: Option<&'a RecipeRef>,
 }
 
 impl World {
-    /// `groups` in the order of the file, with the ports they listen on.
-    pub(super) fn new<'a>(groups: impl Iterator<Item = (&'a GroupName, &'a Arc<[u16]>)>, members: &Members) -> Self {
-        let missing = Arc::new(Missing::default());
+    /// `groups` in the order of the file.
+    pub(super) fn new<'a>(groups: impl Iterator<Item = GroupFrame<'a>>, members: &Members) -> Self {
+        let notes = Arc::new(Notes::default());
         let mut of_group: BTreeMap<&GroupName, Vec<Arc<NodeValue>>> = BTreeMap::new();
         for (name, member) in &members.0 {
-            of_group.entry(&member.group).or_default().push(Arc::new(NodeValue {
-                name: name.clone(),
-                group: member.group.clone(),
-                addresses: member.addresses.clone(),
-                missing: Arc::clone(&missing),
-            }));
+            let node = NodeValue::new(name.clone(), member, Arc::clone(&notes));
+            of_group.entry(&member.group).or_default().push(Arc::new(node));
         }
-        let mut world = Self { groups: BTreeMap::new(), nodes: Vec::with_capacity(members.0.len()), missing };
-        for (name, ports) in groups {
+        let mut world = Self { groups: Vec::new(), nodes: Vec::with_capacity(members.0.len()), notes };
+        for GroupFrame { name, ports, recipe } in groups {
             let mut nodes = of_group.remove(name).unwrap_or_default();
             nodes.sort_by_key(|node| node.name.index());
             world.nodes.extend(nodes.iter().cloned());
-            let group = GroupValue { name: name.clone(), nodes, ports: Arc::clone(ports) };
-            world.groups.insert(name.clone(), Arc::new(group));
+            let (name, ports, recipe) = (name.clone(), Arc::clone(ports), recipe.cloned());
+            world.groups.push(Arc::new(GroupValue { name, nodes, ports, recipe }));
         }
         world
     }
 
+    /// The nodes of these groups that have joined. Whoever asks follows them.
+    pub(super) fn joined(&self, groups: &[Arc<GroupValue>]) -> Vec<Arc<NodeValue>> {
+        let nodes = groups.iter().flat_map(|group| &group.nodes);
+        let (joined, others): (Vec<_>, Vec<_>) = nodes.cloned().partition(|node| node.has_joined());
+        self.notes.follows(others.iter().map(|node| node.name.clone()));
+        joined
+    }
+
+    /// The groups with a role of a recipe.
+    pub(super) fn of_role(&self, recipe: &str, role: &str) -> Vec<Arc<GroupValue>> {
+        let fits = |of: &RecipeRef| of.name == recipe && of.role.as_deref() == Some(role);
+        self.groups.iter().filter(|group| group.recipe.as_ref().is_some_and(fits)).cloned().collect()
+    }
+
     pub(super) fn group(&self, name: &str) -> Option<&Arc<GroupValue>> {
-        self.groups.get(&GroupName::new(name).ok()?)
+        self.groups.iter().find(|group| group.name.as_str() == name)
     }
 
     pub(super) fn node(&self, name: &str) -> Option<&Arc<NodeValue>> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
     }
 
+    pub(super) fn group_names(&self) -> Vec<&str> {
+        self.groups.iter().map(|group| group.name.as_str()).collect()
+    }
+
     pub(super) fn names(&self) -> Vec<&str> {
-        let groups = self.groups.keys().map(GroupName::as_str);
-        groups.chain(self.nodes.iter().map(|node| node.name.as_str())).collect()
+        self.group_names().into_iter().chain(self.nodes.iter().map(|node| node.name.as_str())).collect()
     }
 }
 
@@ -176,13 +263,24 @@ pub(super) struct Scope {
     pub(super) cluster: Value,
     pub(super) provider: Value,
     pub(super) vars: Value,
+    /// Those of the group's recipe.
+    pub(super) secrets: Value,
+    /// The group's recipe and all roles it has.
+    pub(super) recipe: Option<Roles>,
     /// Not there where machines are described: they are alike for all nodes of a group.
     pub(super) node: Option<Arc<NodeValue>>,
     pub(super) group: Option<Arc<GroupValue>>,
     pub(super) world: Arc<World>,
 }
 
-const SCOPE_KEYS: &[&str] = &["cluster", "provider", "vars", "node", "group", "groups", "nodes"];
+/// A recipe by what its roles are called.
+#[derive(Debug, Clone)]
+pub(super) struct Roles {
+    pub(super) recipe: String,
+    pub(super) roles: Vec<String>,
+}
+
+const SCOPE_KEYS: &[&str] = &["cluster", "provider", "vars", "secrets", "node", "group", "groups", "nodes"];
 
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -200,16 +298,17 @@ impl Object for Scope {
             "cluster" => Some(self.cluster.clone()),
             "provider" => Some(self.provider.clone()),
             "vars" => Some(self.vars.clone()),
+            "secrets" => Some(self.secrets.clone()),
             "node" => self.node.clone().map(Value::from_dyn_object),
             "group" => self.group.clone().map(Value::from_dyn_object),
             "groups" => {
                 let groups = self.world.groups.iter();
                 Some(Value::from_pairs(
-                    groups.map(|(name, group)| (name.as_str(), Value::from_dyn_object(Arc::clone(group)))),
+                    groups.map(|group| (group.name.as_str(), Value::from_dyn_object(Arc::clone(group)))),
                 ))
             }
             "nodes" => Some(list(&self.world.nodes)),
-            _ => functions::find(key, &self.world),
+            _ => functions::find(key, self),
         }
     }
 

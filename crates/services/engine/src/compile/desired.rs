@@ -12,13 +12,18 @@ use super::choose::Choice;
 use super::{Compiled, DesiredNode};
 
 impl Compiled {
-    /// The nodes that should be, in the order of the file; `existing` keeps a count inside its range where it is.
-    pub fn desired(&self, existing: &BTreeMap<GroupName, BTreeSet<NodeName>>) -> Vec<DesiredNode> {
+    /// The nodes that should be, in the order of the file. A count inside its range is what the group was `scaled` to,
+    /// else what is `existing`; the range bounds both.
+    pub fn desired(
+        &self,
+        existing: &BTreeMap<GroupName, BTreeSet<NodeName>>,
+        scaled: &BTreeMap<GroupName, u32>,
+    ) -> Vec<DesiredNode> {
         let none = BTreeSet::new();
         let mut nodes = Vec::new();
         for group in &self.spec.groups {
             let there = existing.get(&group.name).unwrap_or(&none);
-            for index in indices(group, there) {
+            for index in indices(group, there, scaled.get(&group.name).copied()) {
                 nodes.extend(self.node(group, index));
             }
         }
@@ -36,7 +41,7 @@ impl Compiled {
             needs: spec.needs.iter().map(|need| need.value.clone()).collect(),
             provider: choice.provider.clone(),
             image: choice.image.clone(),
-            packages: BTreeSet::new(),
+            packages: group.packages.clone(),
             shared_folders: BTreeSet::new(),
             size: size(choice),
             machine_hash: machine_hash(choice, settings.as_ref(), self.spec.blocks.get(&choice.provider)),
@@ -54,14 +59,15 @@ fn size(choice: &Choice) -> Size {
 
 /// Which numbers the nodes of a group have: those that are there as long as the range allows, then the lowest free ones;
 /// of too many, the highest go.
-fn indices(group: &GroupSpec, existing: &BTreeSet<NodeName>) -> BTreeSet<u32> {
+fn indices(group: &GroupSpec, existing: &BTreeSet<NodeName>, scaled: Option<u32>) -> BTreeSet<u32> {
     let Count { min, max } = group.population.bounds();
     let own = |name: &NodeName| {
         let index = name.index()?;
         (NodeName::of(&group.name, index).ok().as_ref() == Some(name) && index > 0).then_some(index)
     };
     let there: BTreeSet<u32> = existing.iter().filter_map(own).collect();
-    let wanted = u32::try_from(there.len()).unwrap_or(u32::MAX).clamp(min, max) as usize;
+    let there_now = u32::try_from(there.len()).unwrap_or(u32::MAX);
+    let wanted = scaled.unwrap_or(there_now).clamp(min, max) as usize;
     if matches!(group.population, muster_spec::Population::Hosts(_)) {
         return (1..=max).collect();
     }

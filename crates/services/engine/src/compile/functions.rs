@@ -1,4 +1,4 @@
-//! Functions and filters of templates: those of Occopus that look up nodes, and what cloud-config needs.
+//! Functions and filters of templates: those that look up nodes (some are Occopus'), and what cloud-config needs.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use base64::Engine as _;
 use muster_doc::suggest;
 use muster_doc::template::{Environment, TemplateError, TemplateErrorKind, Value};
 
-use super::context::{GroupValue, NodeValue, World};
+use super::context::{GroupValue, NodeValue, Roles, Scope, World, list};
 
 /// Filters and functions that need no nodes.
 pub(super) fn configure(environment: &mut Environment<'static>) {
@@ -17,19 +17,60 @@ pub(super) fn configure(environment: &mut Environment<'static>) {
 }
 
 /// The functions that look up nodes.
-pub(super) fn find(name: &str, world: &Arc<World>) -> Option<Value> {
-    let world = Arc::clone(world);
-    match name {
-        "getip" => Some(Value::from_function(move |of: Value| first(&world, &of).map(|node| node.address()))),
-        "getprivip" => {
-            Some(Value::from_function(move |of: Value| first(&world, &of).map(|node| node.private_address())))
-        }
-        "getipall" => Some(Value::from_function(move |of: Value| {
+pub(super) fn find(name: &str, scope: &Scope) -> Option<Value> {
+    let world = Arc::clone(&scope.world);
+    let recipe = scope.recipe.clone();
+    let function = match name {
+        "members" => Value::from_function(move |of: Value| {
+            let group = group(&world, &of)?;
+            Ok::<Value, TemplateError>(list(&world.joined(&[group])))
+        }),
+        "role_members" => Value::from_function(move |role: &str| {
+            let groups = of_role(&world, recipe.as_ref(), role)?;
+            Ok::<Value, TemplateError>(list(&world.joined(&groups)))
+        }),
+        "role_nodes" => Value::from_function(move |role: &str| {
+            let groups = of_role(&world, recipe.as_ref(), role)?;
+            let nodes: Vec<Arc<NodeValue>> = groups.iter().flat_map(|group| group.nodes.clone()).collect();
+            Ok::<Value, TemplateError>(list(&nodes))
+        }),
+        "getip" => Value::from_function(move |of: Value| first(&world, &of).map(|node| node.address())),
+        "getprivip" => Value::from_function(move |of: Value| first(&world, &of).map(|node| node.private_address())),
+        "getipall" => Value::from_function(move |of: Value| {
             let nodes = nodes(&world, &of)?;
             Ok::<Value, TemplateError>(nodes.iter().map(|node| node.address()).collect())
-        })),
-        _ => None,
+        }),
+        _ => return None,
+    };
+    Some(function)
+}
+
+/// The group that a name or a value stands for.
+fn group(world: &World, of: &Value) -> Result<Arc<GroupValue>, TemplateError> {
+    if let Some(group) = of.downcast_object::<GroupValue>() {
+        return Ok(group);
     }
+    let Some(name) = of.as_str() else {
+        return Err(error("this function takes a group; put quotes around its name".to_owned()));
+    };
+    world.group(name).cloned().ok_or_else(|| {
+        let hint = suggest::hint(name, &world.group_names(), "group");
+        error(format!("there is no group `{name}`; {hint}"))
+    })
+}
+
+/// The groups of the file with this role of the group's own recipe; there may be none.
+fn of_role(world: &World, recipe: Option<&Roles>, role: &str) -> Result<Vec<Arc<GroupValue>>, TemplateError> {
+    let Some(Roles { recipe, roles }) = recipe else {
+        let hint = "name a group with `members` or `groups`";
+        return Err(error(format!("the group has no recipe, so there is no role `{role}`; {hint}")));
+    };
+    if roles.iter().any(|known| known == role) {
+        return Ok(world.of_role(recipe, role));
+    }
+    let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+    let hint = suggest::hint(role, &roles, "role");
+    Err(error(format!("the recipe `{recipe}` has no role `{role}`; {hint}")))
 }
 
 fn first(world: &World, of: &Value) -> Result<Arc<NodeValue>, TemplateError> {

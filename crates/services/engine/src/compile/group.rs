@@ -1,5 +1,6 @@
 //! One group made ready: which provider and variant, and its cloud-config in parts whose templates are parsed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use muster_doc::template::{Prepared, Templates, Value, to_value};
@@ -8,6 +9,7 @@ use muster_recipe::{Recipe, Role, RoleFault};
 use muster_spec::{CloudInit, ClusterSpec, Content, FileSpec, GroupSpec, HostSpec, Population};
 
 use super::choose::Choice;
+use super::context::Roles;
 use super::load::{Loader, Verbatim};
 
 /// What `Compiled` keeps of a group.
@@ -21,6 +23,9 @@ pub(super) struct Group {
     /// Cloud-configs in the order in which they are put together.
     pub(super) parts: Vec<Prepared>,
     pub(super) health: Option<Prepared>,
+    pub(super) roles: Option<Roles>,
+    /// What its nodes' configuration asks for; known once it was tried out.
+    pub(super) packages: BTreeSet<String>,
     hosts: Vec<Tree>,
 }
 
@@ -60,10 +65,12 @@ impl Bench<'_, '_> {
         let mut trees = Vec::new();
         let mut health: Vec<Tree> = Vec::new();
         let mut ports = spec.ports.clone();
+        let mut roles = None;
         if let Some(reference) = &spec.recipe {
             let name = Spanned { value: reference.value.name.clone(), span: reference.span };
             if let Some(recipe) = self.loader.recipe(&name, self.sources, self.diagnostics) {
                 let function = function(recipe, reference.value.role.as_deref(), name.span, self.diagnostics);
+                roles = Some(Roles { recipe: recipe.name.clone(), roles: recipe.roles.keys().cloned().collect() });
                 if let Some(function) = function {
                     vars = function.defaults(name.span).merged(&vars);
                     let lone = spec.files.is_empty() && choice.cloud_init.is_empty() && choice.health.is_empty();
@@ -96,6 +103,8 @@ impl Bench<'_, '_> {
             vars,
             parts,
             health,
+            roles,
+            packages: BTreeSet::new(),
             hosts: hosts.iter().map(host_tree).collect(),
             choice,
         }

@@ -14,6 +14,7 @@ mod load;
 mod merge;
 mod render;
 mod statics;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -138,7 +139,7 @@ pub struct Rendered {
 /// Why there is nothing to give to a node.
 #[derive(Debug, Clone)]
 pub enum RenderFault {
-    /// Its templates use addresses of nodes that have none yet.
+    /// Its templates use addresses of nodes that have none yet, or facts of nodes that have not joined.
     Waiting(BTreeSet<NodeName>),
     Bad(Vec<Diagnostic>),
 }

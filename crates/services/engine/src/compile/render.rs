@@ -1,7 +1,6 @@
 //! What one node is given, once the addresses that its templates use are known.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use muster_api::{Check, CheckKind};
@@ -12,13 +11,10 @@ use muster_spec::{HealthSpec, MysqlDatabase, read_health};
 use muster_types::NodeName;
 use sha2::{Digest, Sha256};
 
-use super::context::{Scope, World};
+use super::context::{Asked, GroupFrame, Scope, World};
 use super::desired::hex;
 use super::group::Group;
-use super::{Compiled, Member, Members, RenderFault, Rendered, merge};
-
-/// Documentation addresses: they stand for those that are not there yet while templates are tried out.
-const TRIAL_ADDRESS: [u8; 3] = [192, 0, 2];
+use super::{Compiled, Members, RenderFault, Rendered, merge};
 
 /// What one node is given, before it becomes text.
 pub(super) struct Draft {
@@ -31,13 +27,19 @@ impl Compiled {
     pub fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault> {
         let world = Arc::new(self.world(members));
         let result = self.render_in(node, &world);
-        let missing = world.missing.take();
-        if missing.is_empty() { result.map_err(RenderFault::Bad) } else { Err(RenderFault::Waiting(missing)) }
+        let Asked { missing, follows, left_out } = world.notes.take();
+        if !missing.is_empty() {
+            return Err(RenderFault::Waiting(missing));
+        }
+        result.map(|rendered| Rendered { left_out, follows, ..rendered }).map_err(RenderFault::Bad)
     }
 
     pub(super) fn world(&self, members: &Members) -> World {
-        let groups = self.spec.groups.iter();
-        World::new(groups.filter_map(|spec| Some((&spec.name, &self.groups.get(&spec.name)?.ports))), members)
+        let groups = self.spec.groups.iter().filter_map(|spec| {
+            let ports = &self.groups.get(&spec.name)?.ports;
+            Some(GroupFrame { name: &spec.name, ports, recipe: spec.recipe.as_ref().map(|recipe| &recipe.value) })
+        });
+        World::new(groups, members)
     }
 
     fn render_in(&self, name: &NodeName, world: &Arc<World>) -> Result<Rendered, Vec<Diagnostic>> {
@@ -59,6 +61,8 @@ impl Compiled {
             cluster: Value::from(self.spec.name.value.as_str()),
             provider: group.provider.clone(),
             vars: group.vars(name.index().unwrap_or(1)),
+            secrets: Value::from_pairs(std::iter::empty::<(String, Value)>()),
+            recipe: group.roles.clone(),
             group: world.group(node.group.as_str()).cloned(),
             node: Some(node),
             world: Arc::clone(world),
@@ -105,36 +109,6 @@ impl Compiled {
         };
         out.extend(health.databases.first().map(unsupported_database));
         checks(health)
-    }
-
-    /// What the node itself would say about its cloud-config is said here, at its place in the file.
-    fn try_node(&self, name: &NodeName, world: &Arc<World>) -> Vec<Diagnostic> {
-        match self.draft(name, world).map(|draft| muster_cloudinit::read_document(&draft.config)) {
-            Ok(Ok(document)) => document.warnings,
-            Ok(Err(found)) | Err(found) => found,
-        }
-    }
-
-    /// Renders the first and the last node of each group as if every node had an address.
-    pub(super) fn try_out(&self) -> Vec<Diagnostic> {
-        let mut members = Members::default();
-        let mut tried = Vec::new();
-        for spec in &self.spec.groups {
-            let bounds = spec.population.bounds();
-            let count = bounds.min.max(1);
-            for index in 1..=count {
-                let Ok(name) = NodeName::of(&spec.name, index) else { continue };
-                if index == 1 || index == count {
-                    tried.push(name.clone());
-                }
-                let [a, b, c] = TRIAL_ADDRESS;
-                let last = u8::try_from(members.0.len() % 254 + 1).unwrap_or(1);
-                let addresses = vec![IpAddr::from([a, b, c, last])];
-                members.0.insert(name, Member { group: spec.name.clone(), addresses, facts: None });
-            }
-        }
-        let world = Arc::new(self.world(&members));
-        tried.iter().flat_map(|name| self.try_node(name, &world)).collect()
     }
 }
 

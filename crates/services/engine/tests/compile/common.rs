@@ -53,10 +53,36 @@ pub(crate) fn compiled(text: &str) -> Compiled {
     )
 }
 
+/// Compiles a text with recipes beside it, given by path.
+pub(crate) fn compile_beside(recipes: &[(&str, &str)], text: &str) -> Compiled {
+    let result = try_beside(recipes, text);
+    result.unwrap_or_else(|rejected| {
+        panic!("{}", muster_doc::report(&rejected.diagnostics, &rejected.sources, false, 100))
+    })
+}
+
+pub(crate) fn try_beside(recipes: &[(&str, &str)], text: &str) -> Result<Compiled, Box<Rejected>> {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (path, text) in recipes {
+        let path = folder.path().join("recipes").join(path);
+        fs_err::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs_err::write(path, text).expect("a file");
+    }
+    compile_in(folder.path(), "cluster.yaml", text.as_bytes(), None, &["local"])
+}
+
+/// What is said of a text that is wrong.
+pub(crate) fn refused(text: &str) -> Vec<Diagnostic> {
+    match compile_in(Path::new("/nonexistent"), "cluster.yaml", text.as_bytes(), None, &["local"]) {
+        Ok(_) => panic!("it was taken:\n{text}"),
+        Err(rejected) => rejected.diagnostics,
+    }
+}
+
 /// The members that a first `up` would have, with addresses `10.0.0.1` and so on in order.
 pub(crate) fn members(compiled: &Compiled) -> Members {
     let mut members = Members::default();
-    for (index, node) in compiled.desired(&BTreeMap::new()).into_iter().enumerate() {
+    for (index, node) in compiled.desired(&BTreeMap::new(), &BTreeMap::new()).into_iter().enumerate() {
         let last = u8::try_from(index + 1).expect("fewer than 255 nodes");
         let member =
             muster_engine::compile::Member { group: node.group, addresses: vec![[10, 0, 0, last].into()], facts: None };

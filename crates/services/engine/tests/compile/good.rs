@@ -21,7 +21,7 @@ fn example(file: &str) -> muster_engine::compile::Compiled {
 /// Everything that is given to the nodes of a file, and to be read as cloud-config without a complaint.
 fn everything(compiled: &muster_engine::compile::Compiled) -> String {
     let mut text = String::new();
-    for node in compiled.desired(&BTreeMap::new()) {
+    for node in compiled.desired(&BTreeMap::new(), &BTreeMap::new()) {
         let rendered = rendered(compiled, node.name.as_str());
         let document = muster_cloudinit::parse_document(&rendered.document).expect("it is cloud-config");
         assert_eq!(document.warnings, Vec::new(), "{}", rendered.document);
@@ -94,7 +94,7 @@ fn nodes_are_listed_as_people_count() {
 fn desired(text: &str, existing: &[&str]) -> Vec<String> {
     let names: BTreeSet<NodeName> = existing.iter().map(|node| name(node)).collect();
     let existing = BTreeMap::from([(GroupName::new("web").expect("a name"), names)]);
-    compiled(text).desired(&existing).iter().map(|node| node.name.to_string()).collect()
+    compiled(text).desired(&existing, &BTreeMap::new()).iter().map(|node| node.name.to_string()).collect()
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_range_keeps_what_is_there() {
 }
 
 fn machine(text: &str) -> String {
-    compiled(text).desired(&BTreeMap::new())[0].machine_hash.clone()
+    compiled(text).desired(&BTreeMap::new(), &BTreeMap::new())[0].machine_hash.clone()
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn one_whole_expression_keeps_its_type() {
          packages: \"{{ vars.packages }}\"\n      package_update: \"{{ vars.on }}\"\n      final_message: \"at {{ vars.port }}\"\n    \
          health: { ports: [\"{{ vars.port }}\"] }\n",
     );
-    assert_eq!(compiled.desired(&BTreeMap::new()).len(), 2);
+    assert_eq!(compiled.desired(&BTreeMap::new(), &BTreeMap::new()).len(), 2);
     let rendered = rendered(&compiled, "web-1");
     let expected = "#cloud-config\nhostname: web-1\npackages:\n  - curl\n  - jq\npackage_update: true\n\
                     final_message: at 8080\n";
@@ -163,7 +163,9 @@ fn anchors_and_variables_are_merged() {
     );
     assert!(rendered(&compiled, "db-1").document.contains("content: \"2 app [3]\"\n"));
     assert!(rendered(&compiled, "web-1").document.contains("content: \"1 www [1, 2]\"\n"));
-    assert!(compiled.desired(&BTreeMap::new()).iter().all(|node| node.image.as_deref() == Some("host")));
+    assert!(
+        compiled.desired(&BTreeMap::new(), &BTreeMap::new()).iter().all(|node| node.image.as_deref() == Some("host"))
+    );
 }
 
 #[test]
@@ -255,7 +257,7 @@ fn variants_are_chosen_by_filter_and_provider() {
     let text = text.replace("class", "subnet").replace("cloud: { subnet: b }", "cloud: { subnet: c }");
     let take = |provider: Option<&str>, known: &[&'static str]| {
         let compiled = compile_in(Path::new("/"), "c.yaml", text.as_bytes(), provider, known).unwrap();
-        let node = compiled.desired(&BTreeMap::new()).remove(0);
+        let node = compiled.desired(&BTreeMap::new(), &BTreeMap::new()).remove(0);
         (node.provider, node.image.unwrap_or_default(), node.size.name)
     };
     assert_eq!(take(None, &["local", "cloud"]), ("cloud".into(), "ami-1".into(), None));
@@ -266,11 +268,12 @@ fn variants_are_chosen_by_filter_and_provider() {
 fn providers_are_taken_in_order_of_preference() {
     let text = "cluster: demo\nprovider: [moon, cloud, local]\ngroups:\n  web:\n  db: { provider: local }\n";
     let compiled = compile_in(Path::new("/"), "c.yaml", text.as_bytes(), None, &["local", "cloud"]).unwrap();
-    let providers: Vec<String> = compiled.desired(&BTreeMap::new()).into_iter().map(|node| node.provider).collect();
+    let providers: Vec<String> =
+        compiled.desired(&BTreeMap::new(), &BTreeMap::new()).into_iter().map(|node| node.provider).collect();
     assert_eq!(providers, ["cloud", "local"]);
     assert_eq!(compiled.warnings.iter().map(|found| found.code).collect::<Vec<_>>(), ["M0307"]);
     let all = compile_in(Path::new("/"), "c.yaml", text.as_bytes(), Some("cloud"), &["local", "cloud"]).unwrap();
-    assert!(all.desired(&BTreeMap::new()).iter().all(|node| node.provider == "cloud"));
+    assert!(all.desired(&BTreeMap::new(), &BTreeMap::new()).iter().all(|node| node.provider == "cloud"));
     let rejected = compile_in(Path::new("/"), "c.yaml", text.as_bytes(), Some("loca"), &["local"]).unwrap_err();
     assert!(rejected.diagnostics.iter().any(|found| found.hint == "did you mean `local`?"));
 }
@@ -281,7 +284,7 @@ fn machines_that_exist_are_handed_to_their_provider() {
                 - { address: 10.0.0.7, user: ops, port: 2222, vars: { slot: 4 } }\n      - root@cn8\n    \
                 files: { /etc/slot: \"{{ vars.rack }}{{ vars.slot }}\" }\n";
     let compiled = compile_in(Path::new("/"), "c.yaml", text.as_bytes(), None, &["ssh"]).unwrap();
-    let nodes = compiled.desired(&BTreeMap::new());
+    let nodes = compiled.desired(&BTreeMap::new(), &BTreeMap::new());
     let settings: Vec<String> = nodes.iter().map(|node| muster_doc::emit(node.settings.as_ref().unwrap())).collect();
     assert_eq!(settings[0], "host:\n  address: \"10.0.0.7\"\n  user: ops\n  port: 2222\n");
     assert_eq!(settings[1], "host:\n  address: cn8\n  user: root\n");

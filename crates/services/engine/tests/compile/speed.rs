@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 fn a_hundred_nodes_that_list_a_hundred_peers() {
     let compiled = compiled("cluster: demo\ngroups:\n  web: { recipe: hello, count: 100 }\n");
     let members = members(&compiled);
-    let nodes = compiled.desired(&BTreeMap::new());
+    let nodes = compiled.desired(&BTreeMap::new(), &BTreeMap::new());
     let start = Instant::now();
     let bytes: usize =
         nodes.iter().map(|node| compiled.render(&node.name, &members).expect("it renders").document.len()).sum();

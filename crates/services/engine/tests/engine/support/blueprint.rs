@@ -89,7 +89,11 @@ impl Blueprint for TestBlueprint {
         None
     }
 
-    fn desired(&self, _existing: &BTreeMap<GroupName, BTreeSet<NodeName>>) -> Vec<DesiredNode> {
+    fn desired(
+        &self,
+        _existing: &BTreeMap<GroupName, BTreeSet<NodeName>>,
+        _scaled: &BTreeMap<GroupName, u32>,
+    ) -> Vec<DesiredNode> {
         let nodes = self.groups.iter().flat_map(|group| {
             let name = GroupName::new(group.name).unwrap();
             (1..=group.count).map(move |index| DesiredNode {
