@@ -4,7 +4,8 @@
 //! is left as it is. Commands are compared as sequences, by content: where an equal one stands does not matter as long
 //! as the order is kept. A command marked `rerun: true` runs when it is new or changed, wherever it stands. Any other
 //! runs when it comes after all that have run; one that was changed, removed, moved or put between others cannot be
-//! made good on a machine that has a past, so the machine has to be replaced.
+//! made good on a machine that has a past, so the machine has to be replaced. Reload steps run when they or their files
+//! are new or changed; taking one out asks for nothing.
 
 use std::collections::BTreeMap;
 

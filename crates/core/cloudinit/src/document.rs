@@ -83,8 +83,12 @@ impl Draft {
 fn finish(mut drafts: Vec<Draft>) -> Vec<Step> {
     mark_followed(&mut drafts);
     let mut taken = BTreeSet::new();
-    let mut steps = Vec::with_capacity(drafts.len());
-    for Draft { name, kind, class } in drafts {
+    let mut steps: Vec<Step> = Vec::with_capacity(drafts.len());
+    for Draft { name, mut kind, class } in drafts {
+        if let StepKind::Reload(reload) = &mut kind {
+            let watched = steps.iter().filter(|step| reload.watches(&step.kind));
+            reload.watched = watched.map(|step| step.hash.clone()).collect();
+        }
         let hash = fingerprint::of(&kind);
         let id = StepId(unique(&name, &mut taken));
         steps.push(Step { id, hash, kind, class });

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::step::{
     AuthorizedKeys, Command, EtcHosts, FileStep, Group, Hostname, Lock, Mount, Owner, Packages, Password, PowerMode,
-    PowerState, Secret, StepHash, StepKind, User,
+    PowerState, Reload, Secret, StepHash, StepKind, User,
 };
 
 /// Grows when the meaning of a field changes, so that old hashes do not match by accident.
@@ -86,6 +86,7 @@ pub(crate) fn of(kind: &StepKind) -> StepHash {
         StepKind::Packages(packages) => of_packages(packages),
         StepKind::UpdateIndex => Fingerprint::new("update_index").finish(),
         StepKind::Upgrade => Fingerprint::new("upgrade").finish(),
+        StepKind::Reload(reload) => of_reload(reload),
         StepKind::FinalMessage(message) => Fingerprint::new("final_message").text("message", message).finish(),
         StepKind::PowerState(power) => of_power(power),
     }
@@ -166,6 +167,16 @@ fn of_packages(Packages { packages }: &Packages) -> StepHash {
     let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
     let versions: Vec<String> = packages.iter().map(|package| package.version.clone().unwrap_or_default()).collect();
     Fingerprint::new("packages").list("names", &names).list("versions", &versions).finish()
+}
+
+/// By what the files are made of, so that a change of one of them is a change of this step.
+fn of_reload(reload: &Reload) -> StepHash {
+    let watched: Vec<String> = reload.watched.iter().map(|hash| hash.as_str().to_owned()).collect();
+    Fingerprint::new("reload")
+        .text("text", &reload.text)
+        .list("files", &reload.files)
+        .list("watched", &watched)
+        .finish()
 }
 
 fn of_power(power: &PowerState) -> StepHash {

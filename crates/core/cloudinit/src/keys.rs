@@ -17,6 +17,7 @@ const DONE: &[&str] = &[
     "manage_etc_hosts",
     "mount_default_fields",
     "mounts",
+    "muster",
     "package_update",
     "package_upgrade",
     "packages",

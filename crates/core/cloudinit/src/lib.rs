@@ -15,5 +15,5 @@ pub use document::{Document, STEPS_MAX, parse_document, read_document};
 pub use message::expand_message;
 pub use step::{
     AuthorizedKeys, Class, Command, EtcHosts, FileStep, Followed, Group, Hostname, Lock, Mount, Owner, Package,
-    Packages, Password, PowerMode, PowerState, Secret, Section, Step, StepHash, StepId, StepKind, User,
+    Packages, Password, PowerMode, PowerState, Reload, Secret, Section, Step, StepHash, StepId, StepKind, User,
 };

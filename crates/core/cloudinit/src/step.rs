@@ -86,6 +86,7 @@ pub enum StepKind {
     UpdateIndex,
     /// Bring every installed package up to date.
     Upgrade,
+    Reload(Reload),
     FinalMessage(String),
     PowerState(PowerState),
 }
@@ -239,6 +240,24 @@ pub struct Package {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packages {
     pub packages: Vec<Package>,
+}
+
+/// A command for when files have changed: at first, and whenever one of them was written since it last ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// Files of `write_files`, absolute and in order.
+    pub files: Vec<String>,
+    /// Shell text, as that of a `Command`.
+    pub text: String,
+    /// The hashes of the steps that write these files.
+    pub watched: Vec<StepHash>,
+}
+
+impl Reload {
+    /// Whether this step of the same document writes one of its files.
+    pub fn watches(&self, kind: &StepKind) -> bool {
+        matches!(kind, StepKind::File(file) if self.files.contains(&file.path))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

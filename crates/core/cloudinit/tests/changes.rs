@@ -86,3 +86,29 @@ fn long_lists_are_compared_in_bounds() {
     assert!(run(&list(0..900, 1), &list(0..900, 2)).starts_with("replace: "));
     assert!(run(&list(0..900, 1), &list(900..1800, 1)).starts_with("replace: "));
 }
+
+#[test]
+fn a_reload_follows_its_files() {
+    let with = |a: &str, b: &str, reloads: &str| {
+        format!(
+            "{{write_files: [{{path: /a, content: {a}}}, {{path: /b, content: {b}}}, {{path: /c, content: {b}}}], \
+             runcmd: [r], muster: {{reload: [{reloads}]}}}}"
+        )
+    };
+    let (first, second) = ("{name: x, files: [/a], command: x}", "{name: y, files: [/b, /a], command: y}");
+    let both = format!("{first}, {second}");
+    let old = with("1", "1", &both);
+    assert_eq!(change(&old, &with("1", "1", &format!("{second}, {first}"))), "none", "the order alone is no change");
+    assert_eq!(
+        change(&old, &with("1", "1", "{name: x, files: [/a], command: x}, {name: y, files: [/a, /b, /a], command: y}")),
+        "none"
+    );
+    assert_eq!(change(&old, &with("2", "1", &both)), "write_files[/a] reload[x] reload[y]");
+    assert_eq!(change(&old, &with("1", "2", &both)), "write_files[/b] write_files[/c] reload[y]");
+    assert_eq!(change(&old, &with("1", "1", first)), "none", "one that is gone asks for nothing");
+    assert_eq!(change(&old, &with("1", "1", &both.replace("command: y", "command: z"))), "reload[y]");
+    assert_eq!(change(&old, &with("1", "1", &format!("{both}, {{name: z, files: [/c], command: z}}"))), "reload[z]");
+    assert_eq!(change(&with("1", "1", ""), &old), "reload[x] reload[y]");
+    let mode = old.replace("{path: /a, ", "{path: /a, permissions: '0600', ");
+    assert_eq!(change(&old, &mode), "write_files[/a] reload[x] reload[y]");
+}

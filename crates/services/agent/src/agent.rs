@@ -12,7 +12,7 @@ use crate::apply::{Applier, ApplierConfig};
 use crate::config::Ready;
 use crate::identity::Identity;
 use crate::routes::Shared;
-use crate::{AgentConfig, AgentError, boot, serve};
+use crate::{AgentConfig, AgentError, boot, facts, serve};
 
 /// Built, listening, and not yet answering.
 pub struct Agent {
@@ -25,7 +25,9 @@ impl Agent {
     /// Binds the port, loads or makes the key, and goes on with a configuration that was not finished. To be called
     /// within a tokio runtime; one with a single thread is enough.
     pub fn build(config: AgentConfig) -> Result<Self, AgentError> {
-        let AgentConfig { bootstrap, state_dir, root, listen, boot_id, rebooted_from_inside, ready, limits } = config;
+        let facts = facts::of(&config.root, &config.node_limits);
+        let AgentConfig { bootstrap, state_dir, root, listen, boot_id, rebooted_from_inside, ready, limits, .. } =
+            config;
         if bootstrap.version != BOOTSTRAP_VERSION {
             return Err(AgentError::Bootstrap { found: bootstrap.version, known: BOOTSTRAP_VERSION });
         }
@@ -40,7 +42,8 @@ impl Agent {
         let applied = ApplierConfig { state_dir, root, node: node.clone(), boot_id, rebooted_from_inside };
         let applier = Applier::open(applied, supervisor.clone()).map_err(|source| AgentError::Applier { source })?;
         let execs = Arc::new(Semaphore::new(limits.execs));
-        let shared = Shared { cluster, node, boot, identity: Arc::new(identity), applier, supervisor, execs, limits };
+        let identity = Arc::new(identity);
+        let shared = Shared { cluster, node, boot, facts, identity, applier, supervisor, execs, limits };
         Ok(Self { listener, shared: Arc::new(shared), ready })
     }
 

@@ -23,6 +23,16 @@ pub struct AgentConfig {
     pub rebooted_from_inside: bool,
     pub ready: Option<Ready>,
     pub limits: AgentLimits,
+    /// What whoever started the node lets it use.
+    pub node_limits: NodeLimits,
+}
+
+/// What a node may use where it cannot see that itself; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct NodeLimits {
+    pub memory_bytes: Option<u64>,
+    /// Processors, or parts of one.
+    pub cpus: Option<f64>,
 }
 
 impl AgentConfig {
@@ -37,6 +47,7 @@ impl AgentConfig {
             rebooted_from_inside: false,
             ready: None,
             limits: AgentLimits::default(),
+            node_limits: NodeLimits::default(),
         }
     }
 }

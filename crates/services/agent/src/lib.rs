@@ -7,6 +7,7 @@ pub mod checks;
 mod config;
 mod error;
 pub mod exec;
+mod facts;
 mod identity;
 mod reply;
 mod routes;
@@ -16,5 +17,5 @@ mod serve;
 mod tests;
 
 pub use agent::Agent;
-pub use config::{AgentConfig, AgentLimits, Ready};
+pub use config::{AgentConfig, AgentLimits, NodeLimits, Ready};
 pub use error::AgentError;

@@ -62,7 +62,13 @@ fn path(fields: &mut Fields, item: &Tree) -> Option<String> {
         fields.error(codes::FILE_PATH, tree.span, message, &format!("write `/{path}`"));
         return None;
     }
-    Some(format!("/{}", names.collect::<Vec<_>>().join("/")))
+    Some(plain_path(&path))
+}
+
+/// An absolute path without what means nothing in it.
+pub(crate) fn plain_path(path: &str) -> String {
+    let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+    format!("/{}", names.collect::<Vec<_>>().join("/"))
 }
 
 /// Digits are octal however they are written: `"0644"`, `0644`, `0o644`, `644`.

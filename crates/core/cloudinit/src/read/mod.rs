@@ -7,6 +7,7 @@ mod packages;
 mod passwords;
 mod system;
 mod users;
+mod vendor;
 
 use muster_doc::Tree;
 
@@ -15,7 +16,8 @@ use crate::fields::Fields;
 use crate::step::Section;
 
 /// The order is that of cloud-init's modules: deferred files come after the packages and before the commands of
-/// `runcmd`, which cloud-init writes down early and runs at the end.
+/// `runcmd`, which cloud-init writes down early and runs at the end. Reload steps are ours: by then everything that they
+/// concern is there.
 pub(crate) fn steps(fields: &mut Fields, tree: &Tree) -> Vec<Draft> {
     let (early, deferred) = files::read(fields, tree);
     let mut drafts = commands::read(fields, tree, Section::Boot);
@@ -27,6 +29,8 @@ pub(crate) fn steps(fields: &mut Fields, tree: &Tree) -> Vec<Draft> {
     drafts.extend(packages::read(fields, tree));
     drafts.extend(deferred);
     drafts.extend(commands::read(fields, tree, Section::Run));
+    let reloads = vendor::reloads(fields, tree, &drafts);
+    drafts.extend(reloads);
     drafts.extend(system::final_message(fields, tree));
     drafts.extend(system::power_state(fields, tree));
     drafts

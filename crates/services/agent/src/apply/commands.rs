@@ -87,8 +87,7 @@ impl Worker {
         shell::write_private(&path, &shell::script(&texts, places))?;
         let mut command = tool::command(Path::new(SHELL), &[]);
         command.arg(section.key()).current_dir(folder);
-        command.env("INSTANCE_ID", self.shared.machine.node().as_str());
-        command.env("USER", "root").env("LOGNAME", "root").env("SHELL", SHELL);
+        shell::login(&mut command, self.shared.machine.node());
         Ok((Script { pending, units, current: None, closing: false, state, new_state }, command))
     }
 
@@ -119,7 +118,9 @@ impl Worker {
                 Told::Ended { code, .. } => return Err(self.stop(script, session, code).await),
                 Told::Exited(code) => {
                     self.exited(script, code)?;
-                    self.keep_listening(script, session.into_output());
+                    if let Some(last) = script.units.last() {
+                        self.keep_listening(script.pending[last.first], session.into_output());
+                    }
                     return Ok(());
                 }
             }
@@ -261,11 +262,12 @@ impl Worker {
     }
 
     /// What a command has left running in the background keeps its output: without a reader it would end by a signal
-    /// at its next line. The log keeps the
-    /// end of it, until the step is done anew.
-    fn keep_listening(&self, script: &Script, mut output: Output) {
-        let Some(last) = script.units.last().filter(|_| !output.is_closed()) else { return };
-        let step = self.document.steps[script.pending[last.first]].id.clone();
+    /// at its next line. The log keeps the end of it, until the step is done anew.
+    pub(super) fn keep_listening(&self, index: usize, mut output: Output) {
+        if output.is_closed() {
+            return;
+        }
+        let step = self.document.steps[index].id.clone();
         let logs = self.shared.logs.clone();
         self.shared.supervisor.spawn("late output", OnError::Log, async move {
             let mut writer = logs.writer_after(step.as_str());

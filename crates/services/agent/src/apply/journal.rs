@@ -102,6 +102,10 @@ enum Record {
     Started(Started),
     Done(Done),
     Failed(Failed),
+    /// Something that this step has to follow is about to change, so that it is not done any more.
+    Due {
+        id: String,
+    },
     /// `boot`: the boot under which the document was last gone through to its end.
     Finished {
         phase: ConfigPhase,
@@ -122,6 +126,8 @@ pub(super) struct Facts {
     pub(super) notes: BTreeMap<String, Started>,
     pub(super) failed: Option<Failed>,
     pub(super) finished: Option<(ConfigPhase, String)>,
+    /// The document was finished and is gone through once more; after a crash somebody has to go on with that.
+    pub(super) repairs: bool,
 }
 
 impl Facts {
@@ -146,8 +152,13 @@ impl Facts {
                 self.running.clear();
                 self.failed = Some(failed);
             }
+            Record::Due { id } => {
+                self.done.remove(&id);
+                self.repairs |= self.finished.take().is_some();
+            }
             Record::Finished { phase, boot } => {
                 self.running.clear();
+                self.repairs = false;
                 self.finished = Some((phase, boot));
             }
         }
@@ -253,6 +264,14 @@ impl Journal {
 
     pub(super) fn done(&mut self, done: Done) -> io::Result<()> {
         self.append(Record::Done(done))
+    }
+
+    /// Takes back that a step is done.
+    pub(super) fn due(&mut self, id: &str) -> io::Result<()> {
+        if self.facts.done.contains_key(id) {
+            self.append(Record::Due { id: id.to_owned() })?;
+        }
+        Ok(())
     }
 
     pub(super) fn failed(&mut self, failed: Failed) -> io::Result<()> {

@@ -7,6 +7,9 @@
 //!
 //! Commands of `runcmd` run once. Those of `bootcmd` run once in each boot, as in cloud-init. After a reboot of a node
 //! whose document is done, mounts, the host name and files that were on a memory file system come back too.
+//!
+//! Reload steps follow files: before one of these is written, for whatever reason, the journal is told that the step is
+//! due. It stays so until it has run, over failures and crashes.
 
 mod commands;
 mod error;
@@ -247,6 +250,7 @@ impl Shared {
                 run.finish(phase);
                 state.run = Some(run);
             }
+            None if facts.repairs => drop(self.start(&mut state, run, document, Mode::Ask)),
             None => drop(self.start(&mut state, run, document, Mode::Resume)),
         }
     }
@@ -270,7 +274,7 @@ impl Shared {
 fn settle_running(journal: &mut Journal, config: &ApplierConfig) -> io::Result<()> {
     let running = journal.facts().running.clone();
     for started in running.into_iter().filter(|started| started.boot != config.boot_id) {
-        let is_command = started.id.starts_with("bootcmd[") || started.id.starts_with("runcmd[");
+        let is_command = ["bootcmd[", "runcmd[", "reload["].iter().any(|list| started.id.starts_with(list));
         if is_command && config.rebooted_from_inside {
             journal.done(Done {
                 id: started.id,

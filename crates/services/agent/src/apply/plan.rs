@@ -96,10 +96,7 @@ fn notes(facts: &Facts, new: &Document) -> Vec<Started> {
 /// States that the node has been brought to and that nobody asks for any more.
 fn left_over(facts: &Facts, old: &[Slot], new: &Document) -> Vec<String> {
     let gone = old.iter().filter(|slot| slot.command.is_none() && new.step(&slot.id).is_none());
-    gone.filter(|slot| facts.done.contains_key(&slot.id))
-        .filter(|slot| {
-            !matches!(slot.id.as_str(), "final_message" | "power_state" | "package_update" | "package_upgrade")
-        })
+    gone.filter(|slot| facts.done.contains_key(&slot.id) && !slot.rerun)
         .map(|slot| format!("{} is no longer in the document; what it made stays as it is", slot.id))
         .collect()
 }

@@ -82,6 +82,11 @@ fn gated(command: &Command) -> io::Result<(Command, io::PipeWriter)> {
 
 /// Runs a program to its end and returns its exit code.
 pub(super) async fn run(context: &mut Context<'_>, command: Command) -> Result<i32, StepError> {
+    run_to_end(context, command).await.map(|(code, _)| code)
+}
+
+/// As `run`; also returns our ends of the pipes, in case it has left something behind that goes on printing.
+pub(super) async fn run_to_end(context: &mut Context<'_>, command: Command) -> Result<(i32, Output), StepError> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |source: io::Error| StepError::Program { program: name.clone(), source };
     let (command, mut opener) = gated(&command).map_err(failed)?;
@@ -105,7 +110,7 @@ pub(super) async fn run(context: &mut Context<'_>, command: Command) -> Result<i
         log.output(stream, running.output.bytes(stream, length)).map_err(StepError::Log)?;
     }
     log.flush().map_err(StepError::Log)?;
-    Ok(code)
+    Ok((code, running.output))
 }
 
 /// A program that runs, with our ends of its pipes. Dropping it ends it, with its group.

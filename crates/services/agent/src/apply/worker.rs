@@ -27,7 +27,7 @@ const PACKAGES_WAIT: Duration = Duration::from_mins(10);
 /// Why a document is gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Somebody asked: what is done is looked at and repaired.
+    /// Somebody asked, perhaps an earlier process of the agent: what is done is looked at and repaired.
     Ask,
     /// The agent or the node was started again in the middle of it: it goes on where it was.
     Resume,
@@ -149,7 +149,7 @@ impl Worker {
         }
     }
 
-    async fn step(&self, index: usize) -> Result<(), Stop> {
+    async fn step(&mut self, index: usize) -> Result<(), Stop> {
         let step = &self.document.steps[index];
         let (id, hash) = (step.id.as_str(), step.hash.as_str());
         let (done, note) = self.shared.facts(|facts| (facts.done.get(id).cloned(), facts.notes.get(id).cloned()));
@@ -165,16 +165,37 @@ impl Worker {
         let memo = note.map(|note| note.memo).or_else(|| done.map(|done| done.memo)).unwrap_or_default();
         let left_over =
             self.shared.facts(|facts| facts.running.iter().any(|other| other.id == id && other.hash == hash));
-        let result = self.apply(index, memo, interrupted, left_over).await;
+        if matches!(step.kind, StepKind::Reload(_)) {
+            self.commands_ran = true;
+        }
+        let step = &self.document.steps[index];
+        let result = match self.mark_reloads(step) {
+            Ok(()) => self.apply(index, memo, interrupted, left_over).await,
+            Err(error) => Err(StepError::Journal(error)),
+        };
         let duration_ms = milliseconds(begun);
         let applied = match result {
             Ok(applied) => applied,
             Err(error) => return Err(self.fail(index, duration_ms, error.exit_code(), error.tell())),
         };
+        if let Some(output) = applied.output {
+            self.keep_listening(index, output);
+        }
         for warning in applied.warnings {
             self.run.warn(format!("{id}: {warning}"));
         }
         self.done(index, duration_ms, applied.changed, None, applied.memo)
+    }
+
+    /// Before a file is written, the steps that reload it are due, and so is a reload that begins, whatever happens
+    /// next.
+    fn mark_reloads(&self, begun: &Step) -> io::Result<()> {
+        let is_due = |step: &&Step| match &step.kind {
+            StepKind::Reload(reload) => step.id == begun.id || reload.watches(&begun.kind),
+            _ => false,
+        };
+        let mut reloads = self.document.steps.iter().filter(is_due);
+        reloads.try_for_each(|reload| self.shared.journal(|journal| journal.due(reload.id.as_str())))
     }
 
     async fn apply(&self, index: usize, memo: Memo, interrupted: bool, left_over: bool) -> Result<Applied, StepError> {
@@ -200,6 +221,7 @@ impl Worker {
         let mut context = Context {
             machine: &self.shared.machine,
             log: &mut log,
+            scratch: &self.shared.scratch,
             memo,
             interrupted,
             left_over,

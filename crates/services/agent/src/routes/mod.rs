@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router, middleware};
-use muster_api::StatusReply;
+use muster_api::{NodeFacts, StatusReply};
 use muster_stdx::Supervisor;
 use muster_types::{ClusterName, NodeName};
 use tokio::sync::Semaphore;
@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: ClusterName,
     pub(crate) node: NodeName,
     pub(crate) boot: Boot,
+    pub(crate) facts: NodeFacts,
     pub(crate) identity: Arc<Identity>,
     pub(crate) applier: Applier,
     pub(crate) supervisor: Supervisor,
@@ -93,7 +94,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<StatusReply> {
         generation: shared.applier.generation(),
         config: shared.applier.state(),
         token_reuses: summary.token_reuses,
-        facts: muster_api::NodeFacts::default(),
+        facts: shared.facts.clone(),
     })
 }
 

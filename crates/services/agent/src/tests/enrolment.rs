@@ -10,7 +10,7 @@ use muster_types::{NodeName, Redacted};
 
 use super::raw::Raw;
 use super::{Running, World, web_1};
-use crate::{AgentConfig, AgentError};
+use crate::{AgentConfig, AgentError, NodeLimits};
 
 /// What an owner would post, made from a fresh offer.
 async fn request(world: &World, running: &Running) -> EnrolRequest {
@@ -42,13 +42,16 @@ async fn a_node_is_told_apart_until_it_is_enrolled_and_stays_so() {
     let status = client.status().await.unwrap();
     assert!(status.enrolled && status.certificate_not_after.is_some());
     assert_eq!((status.node, status.boot_id.as_str(), status.token_reuses), (web_1(), "this-start", 0));
+    assert!(status.facts.cpus > 0 && status.facts.memory_bytes > 1 << 20, "{:?}", status.facts);
     running.crash().await;
 
     let identity = world.state_dir().join("identity.json");
     assert_eq!(fs_err::metadata(&identity).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs_err::metadata(world.state_dir()).unwrap().permissions().mode() & 0o777, 0o700);
-    let running = world.start();
+    let node_limits = NodeLimits { memory_bytes: Some(1 << 20), cpus: Some(0.5) };
+    let running = World::start_with(AgentConfig { node_limits, ..world.config() }).unwrap();
     let again = world.client(running.address).status().await.unwrap();
+    assert_eq!((again.facts.cpus, again.facts.memory_bytes), (1, 1 << 20));
     assert_eq!(again.certificate_not_after, status.certificate_not_after);
     running.stop().await;
 }

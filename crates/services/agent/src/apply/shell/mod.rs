@@ -7,6 +7,6 @@ mod session;
 mod units;
 
 pub(super) use environment::restore_text;
-pub(super) use script::{Places, SHELL, script};
+pub(super) use script::{Places, SHELL, login, quote, script};
 pub(super) use session::{Session, SessionEvent, Told, write_private};
 pub(super) use units::{Unit, units};

@@ -6,9 +6,17 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
+
+use muster_types::NodeName;
 
 /// The shell that runs commands.
 pub(crate) const SHELL: &str = "/bin/sh";
+
+/// What commands find in their environment beyond that of every program.
+pub(crate) fn login(command: &mut Command, node: &NodeName) {
+    command.env("INSTANCE_ID", node.as_str()).env("USER", "root").env("LOGNAME", "root").env("SHELL", SHELL);
+}
 
 /// The files around a script.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +63,6 @@ fn report(number: usize, state: &Path) -> String {
     )
 }
 
-pub(super) fn quote(path: &Path) -> String {
+pub(crate) fn quote(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }

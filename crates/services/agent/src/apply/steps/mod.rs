@@ -11,6 +11,7 @@ mod names;
 mod packages;
 mod passwords;
 mod power;
+mod reload;
 mod spot;
 mod tables;
 mod users;
@@ -28,7 +29,7 @@ pub(super) use error::StepError;
 pub(super) use power::act as change_power;
 
 use super::journal::Memo;
-use super::tool::{SEARCH_PATH, StepLog};
+use super::tool::{Output, SEARCH_PATH, StepLog};
 
 /// The node, or a folder that stands for one.
 #[derive(Debug, Clone)]
@@ -70,6 +71,8 @@ impl Machine {
 pub(super) struct Context<'a> {
     pub(super) machine: &'a Machine,
     pub(super) log: &'a mut StepLog,
+    /// For scripts; only root may look into it.
+    pub(super) scratch: &'a Path,
     /// What the step remembers from when it was last done, perhaps with another content.
     pub(super) memo: Memo,
     /// Whether this very step was begun before and not ended; then `memo` is what it noted.
@@ -88,6 +91,8 @@ pub(super) struct Applied {
     pub(super) changed: bool,
     pub(super) memo: Memo,
     pub(super) warnings: Vec<String>,
+    /// Our ends of the pipes of what the step has left running.
+    pub(super) output: Option<Output>,
 }
 
 impl Applied {
@@ -114,6 +119,7 @@ pub(super) async fn apply(step: &Step, context: &mut Context<'_>) -> Result<Appl
         StepKind::Packages(packages) => packages::install(packages, context).await,
         StepKind::UpdateIndex => packages::update(context).await,
         StepKind::Upgrade => packages::upgrade(context).await,
+        StepKind::Reload(reload) => reload::run(reload, context).await,
         StepKind::FinalMessage(message) => final_message(message, context),
         StepKind::PowerState(power) => power::prepare(power, context).await,
     }
@@ -137,6 +143,7 @@ pub(super) fn holds(machine: &Machine, kind: &StepKind, memo: &Memo) -> bool {
         StepKind::Command(_)
         | StepKind::UpdateIndex
         | StepKind::Upgrade
+        | StepKind::Reload(_)
         | StepKind::FinalMessage(_)
         | StepKind::PowerState(_) => Ok(true),
     };

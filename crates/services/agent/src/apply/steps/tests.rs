@@ -85,6 +85,7 @@ impl Node {
         let mut context = Context {
             machine: &self.machine,
             log: &mut log,
+            scratch: self.folder.path(),
             memo,
             interrupted,
             left_over: interrupted,
@@ -283,6 +284,7 @@ async fn an_addition_that_a_crash_cut_is_made_whole_once() {
             let mut context = Context {
                 machine: &node.machine,
                 log: &mut log,
+                scratch: node.folder.path(),
                 memo: Memo::default(),
                 interrupted: false,
                 left_over: false,

@@ -3,6 +3,7 @@
 mod commands;
 mod crash;
 mod day_two;
+mod reload;
 mod streams;
 mod tools;
 
