@@ -53,8 +53,8 @@ const TIMING: Timing = Timing {
 /// The first frame is the request. Then stdin, resizes and signals come in; output goes out, and last an `ExecExit`,
 /// also when the command could not be started. An empty stdout frame is a sign of life and means nothing else.
 ///
-/// The command leads a session and a process group of its own. When the client goes away, the group gets SIGHUP and
-/// what is left of it after five seconds SIGKILL. When this future is dropped, SIGKILL comes at once. What a command
+/// The command leads a session and a process group of its own. When the client goes away, all of the session (on a
+/// terminal: its group and the one in the foreground) gets SIGHUP, and what is left of it after five seconds SIGKILL. When this future is dropped, SIGKILL comes at once. What a command
 /// leaves in the background when it ends by itself goes on.
 pub async fn run<S>(stream: S) -> Result<(), ExecError>
 where

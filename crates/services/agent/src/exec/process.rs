@@ -19,6 +19,16 @@ const LOOK_LONGEST: Duration = Duration::from_millis(250);
 /// How long a process may take to end after SIGKILL before nobody waits for it any more.
 const KILL_WAIT: Duration = Duration::from_secs(1);
 
+/// Which process groups of a session are ended with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reach {
+    /// All: what was started without a terminal may have groups of its own, as `timeout` makes them.
+    Session,
+    /// The leader's and the one in the foreground of the terminal. What a shell has put into the background there is
+    /// the shell's affair.
+    Foreground(Option<Pid>),
+}
+
 /// The leader of a session and of a process group. It is not waited for before this is dropped, so its id stays its
 /// own, and every signal goes where it was meant to go. Dropping it ends a leader that still runs, with its group.
 #[derive(Debug)]
@@ -65,9 +75,9 @@ impl Process {
         signal_or_log(self.group, signal);
     }
 
-    /// SIGHUP to the group and to the one in the foreground of its terminal.
-    pub(crate) fn hang_up(&self, foreground: Option<Pid>) {
-        for group in [Some(self.group), foreground].into_iter().flatten() {
+    /// SIGHUP to those groups.
+    pub(crate) fn hang_up(&self, reach: Reach) {
+        for group in self.live(reach) {
             signal_or_log(group, libc::SIGHUP);
             // One that is stopped would not notice.
             signal_or_log(group, libc::SIGCONT);
@@ -75,12 +85,11 @@ impl Process {
     }
 
     /// Waits until those groups are empty, and sends SIGKILL to what is left of them after the grace.
-    pub(crate) async fn end(&self, foreground: Option<Pid>, grace: Duration) {
-        let groups: Vec<Pid> = [Some(self.group), foreground].into_iter().flatten().collect();
+    pub(crate) async fn end(&self, reach: Reach, grace: Duration) {
         let until = Instant::now() + grace;
         // Nothing tells when a group becomes empty, so this looks; the looks are bounded by the grace.
         let mut looks = Backoff::new(LOOK_FIRST, LOOK_LONGEST);
-        while let left = self.left_of(&groups)
+        while let left = self.live(reach)
             && !left.is_empty()
         {
             let now = Instant::now();
@@ -97,9 +106,13 @@ impl Process {
     }
 
     /// Those in which a process of this session runs: a group of another session only has the same number.
-    fn left_of(&self, groups: &[Pid]) -> Vec<Pid> {
+    fn live(&self, reach: Reach) -> Vec<Pid> {
+        let is_reached = |group: &Pid| match reach {
+            Reach::Session => true,
+            Reach::Foreground(foreground) => *group == self.group || Some(*group) == foreground,
+        };
         match live_groups(self.group) {
-            Ok(live) => groups.iter().copied().filter(|group| live.contains(group)).collect(),
+            Ok(live) => live.into_iter().filter(is_reached).collect(),
             Err(error) => {
                 tracing::debug!(%error, "cannot list processes");
                 vec![self.group]

@@ -13,6 +13,7 @@ use muster_api::{ExecExit, ExecRequest, WindowSize};
 use muster_sys::pty::{self, Pty};
 use muster_sys::session::{Session, SessionError, UserIds};
 
+use super::process::Reach;
 use super::{Account, Descriptor, Process};
 
 const NOT_EXECUTABLE: i32 = 126;
@@ -61,12 +62,13 @@ impl Started {
     /// Ends a command whose client is gone.
     pub(super) async fn hang_up(self, grace: Duration) {
         let Streams { terminal, stdin, stdout, stderr } = self.streams;
-        let foreground = terminal.as_ref().and_then(pty::foreground_group);
-        self.process.hang_up(foreground);
+        let reach =
+            terminal.as_ref().map_or(Reach::Session, |terminal| Reach::Foreground(pty::foreground_group(terminal)));
+        self.process.hang_up(reach);
         // Those that go on in spite of the signal are told so by their terminal.
         drop(terminal);
         tokio::select! {
-            () = self.process.end(foreground, grace) => {}
+            () = self.process.end(reach, grace) => {}
             // Losing this is safe: it throws away. Without it a command that says something while it cleans up would
             // be ended by the closed pipe, or wait for a reader.
             never = discard(stdout, stderr) => match never {},

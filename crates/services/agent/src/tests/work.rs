@@ -308,6 +308,26 @@ async fn commands_have_a_limit_of_their_own() {
     running.stop().await;
 }
 
+/// A command of an owner whose time is up, or who is gone, ends with all that it has started.
+#[tokio::test]
+async fn a_command_ends_with_its_connection() {
+    let world = World::new();
+    let (running, client) = world.enrolled().await;
+    let mut exec = client.exec(&shell("sleep 1000 & echo $$ $!; wait")).await.unwrap();
+    let frame = timeout(PATIENCE, exec.recv()).await.unwrap().unwrap().unwrap();
+    let text = String::from_utf8(frame.payload.to_vec()).unwrap();
+    let pids: Vec<u32> = text.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let ticks: Vec<u64> = pids.iter().map(|pid| muster_sys::process::start_ticks(*pid).unwrap()).collect();
+    drop(exec);
+    let gone = async {
+        while pids.iter().zip(&ticks).any(|(pid, ticks)| muster_sys::process::is_alive(*pid, *ticks)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.unwrap();
+    running.stop().await;
+}
+
 /// One thread is what a node's agent has.
 #[tokio::test(flavor = "current_thread")]
 async fn many_clients_at_once_on_one_thread() {
