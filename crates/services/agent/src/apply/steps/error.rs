@@ -64,6 +64,8 @@ pub(crate) enum StepError {
     UsrReadOnly { packages: String },
     #[error("{packages} cannot be installed: this node has no apt-get")]
     NoApt { packages: String },
+    #[error("{packages} cannot be installed: this node cannot reach the package servers, it has no route to them")]
+    NoWayOut { packages: String, code: i32 },
     #[error("cannot change the power state")]
     Power(#[source] io::Error),
     #[error("the command {}", ending(*code))]
@@ -89,7 +91,7 @@ impl StepError {
 
     pub(crate) fn exit_code(&self) -> Option<i32> {
         match self {
-            Self::Exit { code, .. } | Self::Command { code } => Some(*code),
+            Self::Exit { code, .. } | Self::Command { code } | Self::NoWayOut { code, .. } => Some(*code),
             _ => None,
         }
     }
@@ -111,6 +113,9 @@ impl StepError {
             Self::Zone { .. } => "write one of /usr/share/zoneinfo, such as Europe/Budapest; the node may lack tzdata",
             Self::UsrReadOnly { .. } => {
                 "install them on the machine itself, whose /usr the node shows, or use an image of its own"
+            }
+            Self::NoWayOut { .. } => {
+                "a new machine may come with them: `muster up --replace` this node, and the provider bakes them into its image"
             }
             Self::NoApt { .. } => "use an image that has them, or one with apt",
             Self::Exit { .. } => "its output says why",

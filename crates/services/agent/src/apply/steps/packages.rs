@@ -20,6 +20,10 @@ const LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
 /// Others install packages too; older versions of apt do not know the option and do not wait.
 const WAIT_FOR_LOCK: &str = "--option=DPkg::Lock::Timeout=600";
 const LOCK_WAIT: Duration = Duration::from_mins(10);
+/// The kernel's tables of routes.
+const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
+/// Without a route to anywhere a second try is only a wait; and lists that cannot be fetched are no success.
+const NEAR_ONLY: [&str; 2] = ["--option=Acquire::Retries=0", "--option=APT::Update::Error-Mode=any"];
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 const PAUSE_LONGEST: Duration = Duration::from_millis(500);
 
@@ -172,11 +176,45 @@ async fn apt(context: &mut Context<'_>, what: &str, arguments: &[&str]) -> Resul
             "--quiet",
         ],
     );
+    let way_out = has_way_out(machine);
+    if !way_out {
+        command.args(NEAR_ONLY);
+    }
     command.env("DEBIAN_FRONTEND", "noninteractive").env("APT_LISTCHANGES_FRONTEND", "none").args(arguments);
     match tool::run(context, command).await? {
         0 => Ok(()),
+        code if !way_out => Err(StepError::NoWayOut { packages: what.to_owned(), code }),
         code => Err(StepError::Exit { program: format!("apt-get {}", arguments[0]), code }),
     }
+}
+
+/// Whether a route leads out of the node's own networks. A mirror or proxy may be in them, so without one apt is tried
+/// all the same; what is not known counts as a way out.
+fn has_way_out(machine: &Machine) -> bool {
+    let [four, six] = ROUTES.map(|path| fs_err::read_to_string(machine.inside(path)));
+    match (four, six) {
+        (Ok(four), Ok(six)) => leads_out(&four) || leads_out_6(&six),
+        (Ok(four), Err(_)) => leads_out(&four),
+        (Err(_), _) => true,
+    }
+}
+
+/// Fields: device, destination, gateway, flags, …, mask.
+fn leads_out(routes: &str) -> bool {
+    let is_default = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000")
+    };
+    routes.lines().any(is_default)
+}
+
+/// Fields: destination, length of its prefix, …, device. What goes to `lo` is how the kernel writes that nothing goes.
+fn leads_out_6(routes: &str) -> bool {
+    let is_default = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1) == Some(&"00") && fields.last().is_some_and(|device| *device != "lo")
+    };
+    routes.lines().any(is_default)
 }
 
 #[cfg(test)]
@@ -194,5 +232,18 @@ mod tests {
         assert!(is_locked(&path));
         drop(file);
         assert!(!is_locked(&path));
+    }
+
+    #[test]
+    fn a_way_out_is_a_default_route() {
+        let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+        let near = "eth0\t0000550A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let default = "eth0\t00000000\t0100550A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+        assert!(!leads_out(head) && !leads_out(&format!("{head}{near}")));
+        assert!(leads_out(&format!("{head}{near}{default}")));
+        let zeros = "0".repeat(32);
+        let route = |length: &str, device: &str| format!("{zeros} {length} {zeros} 00 {zeros} 1 1 0 200 {device}\n");
+        assert!(!leads_out_6(&route("00", "lo")) && !leads_out_6(&route("40", "eth0")) && !leads_out_6(""));
+        assert!(leads_out_6(&(route("00", "lo") + &route("00", "eth0"))));
     }
 }

@@ -324,6 +324,12 @@ async fn packages_are_looked_up_and_installed() {
     assert_eq!(calls, ["update", "install absent more=1.0"]);
     let failed = node.apply("packages: [broken]").await.unwrap_err();
     assert!(failed.contains("apt-get install failed"), "{failed}");
+    node.write("proc/net/route", "Iface\tDestination\tGateway\n");
+    let failed = node.apply("packages: [broken]").await.unwrap_err();
+    assert!(failed.contains("broken cannot be installed: this node cannot reach the package servers"), "{failed}");
+    assert!(failed.contains("muster up --replace"), "{failed}");
+    assert!(node.read("usr/bin/calls").trim_end().ends_with("Error-Mode=any install broken"));
+    fs_err::remove_file(node.path("proc/net/route")).unwrap();
     node.apply("package_upgrade: true").await.unwrap();
     assert!(node.read("usr/bin/calls").trim_end().ends_with("dist-upgrade"));
 }
