@@ -21,6 +21,8 @@ pub enum PkiError {
     KeyFile { path: PathBuf, detail: String },
     #[error("{} holds no certificate that can be used: {detail}", path.display())]
     CertificateFile { path: PathBuf, detail: String },
+    #[error("{} holds no secrets that can be used: {detail}", path.display())]
+    SecretsFile { path: PathBuf, detail: String },
     #[error("the CA certificate {} has no key beside it", path.display())]
     KeyMissing { path: PathBuf },
     #[error("the key {} does not belong to the CA certificate beside it", path.display())]
@@ -58,6 +60,10 @@ impl PkiError {
             | Self::KeyMismatch { .. }
             | Self::CertificateFile { .. } => {
                 "put the whole folder back from a backup; without the CA's key the nodes of the cluster can only be replaced"
+            }
+            Self::SecretsFile { .. } => {
+                "put it back from a backup; without it the software of the cluster's nodes does not know each other: make \
+                 the cluster anew"
             }
             Self::OtherCluster { .. } => "the folder was moved or copied: every cluster has a CA of its own",
             Self::CaExpired { .. } => "make the cluster anew; check the clock of this machine first",

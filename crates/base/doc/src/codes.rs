@@ -63,15 +63,17 @@ codes! {
 
     RECIPE_UNKNOWN = "M0501": "A recipe is neither in the folder `recipes` beside the file nor built in.";
     RECIPE_ROLE = "M0502": "A recipe does not have the role that is asked for, or has several and none is asked for.";
-    RECIPE_VAR_UNKNOWN = "M0503": "A variable is set on a group whose recipe does not know it.";
+    RECIPE_VAR_UNKNOWN = "M0503": "A variable, or a key in one, is set that the group's recipe does not know.";
     RECIPE_VAR_TYPE = "M0504": "A variable has another type than its recipe declares.";
-    RECIPE_VAR_MISSING = "M0505": "A recipe needs a variable that nobody sets.";
+    RECIPE_VAR_MISSING = "M0505": "A recipe needs a variable, or a key in one, that nobody sets.";
     RECIPE_BAD = "M0506": "A recipe is broken: its own files are not as a recipe's must be.";
     FILE_MISSING = "M0507": "A file that is referred to cannot be read.";
     CLOUD_INIT = "M0508": "A cloud-config is not a mapping or does not begin as cloud-config does.";
     FILE_TOO_LARGE = "M0509": "A file that is referred to is larger than the limit.";
     MERGE_TYPE = "M0510": "Two cloud-configs give different kinds of value under the same key and cannot be put together.";
     RECIPE_LOADING = "M0511": "The folder of a recipe cannot be read.";
+    RECIPE_VAR_LIMIT = "M0512": "A variable lies outside the limits that its recipe sets.";
+    RECIPE_ROLE_MISSING = "M0513": "A role needs another role of its recipe, and no group of the file has it.";
 
     CLOUD_KEY_NOT_DONE = "M0601": "A key is known to cloud-init and not done by this program, so it has no effect.";
     CLOUD_NO_EFFECT = "M0602": "A part of a cloud-config has no effect at the place where it stands.";

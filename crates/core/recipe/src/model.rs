@@ -1,8 +1,12 @@
 //! What a recipe says.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use muster_doc::{Span, Spanned, Tree};
+
+use crate::schema::Var;
 
 /// A recipe: what all its roles share, and the roles.
 #[derive(Debug, Clone)]
@@ -18,32 +22,48 @@ pub struct Recipe {
 pub struct Role {
     pub description: String,
     pub vars: BTreeMap<String, Var>,
+    pub secrets: BTreeMap<String, SecretSpec>,
     /// Names of packages; a tree, since they may be templates.
     pub packages: Option<Tree>,
     pub ports: Vec<u16>,
     pub health: Option<Tree>,
     pub cloud_init: Option<Tree>,
     pub files: Vec<RecipeFile>,
+    pub shared_folders: Vec<SharedFolder>,
+    /// A list of `{name, files, command}` whose values may be templates.
+    pub reload: Option<Tree>,
+    pub drain: Option<HookSpec>,
+    pub resume: Option<HookSpec>,
+    /// Roles whose groups must be ready before a node of this one is made.
+    pub needs: Vec<Spanned<String>>,
 }
 
-/// A variable that people may set.
-#[derive(Debug, Clone)]
-pub struct Var {
+/// A secret that is made once for each cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretSpec {
     pub span: Span,
-    pub kind: VarKind,
-    /// Without one, somebody must set it.
-    pub default: Option<Tree>,
+    /// Of randomness.
+    pub bytes: usize,
+    pub form: SecretForm,
     pub help: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VarKind {
-    Any,
+pub enum SecretForm {
+    Base64,
+    Hex,
+    /// Letters and digits.
     Text,
-    Number,
-    Bool,
-    List,
-    Mapping,
+}
+
+impl SecretForm {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Base64 => "base64",
+            Self::Hex => "hex",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// A file that each node is given.
@@ -56,50 +76,25 @@ pub struct RecipeFile {
     pub rendered: bool,
     pub mode: Option<String>,
     pub owner: Option<Tree>,
+    /// The variable that it depends on.
+    pub when: Option<String>,
 }
 
-/// Why there is no function for a role.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RoleFault {
-    #[error("the recipe `{recipe}` has no role `{role}`")]
-    Unknown { recipe: String, role: String, roles: Vec<String> },
-    #[error("the recipe `{recipe}` has several roles, and none is named")]
-    Needed { recipe: String, roles: Vec<String> },
+/// A folder that all nodes that have it share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedFolder {
+    pub path: PathBuf,
+    pub span: Span,
+    /// The variable that it depends on.
+    pub when: Option<String>,
 }
 
-/// What a node of one role is given: what all roles share, and then the role's own.
+/// What is run around a change of members.
 #[derive(Debug, Clone)]
-pub struct Function<'r> {
-    pub recipe: &'r Recipe,
-    pub parts: Vec<&'r Role>,
-}
-
-impl Recipe {
-    pub fn function(&self, role: Option<&str>) -> Result<Function<'_>, RoleFault> {
-        let roles = || self.roles.keys().cloned().collect();
-        match role {
-            Some(name) => match self.roles.get(name) {
-                Some(role) => Ok(Function { recipe: self, parts: vec![&self.common, role] }),
-                None => Err(RoleFault::Unknown { recipe: self.name.clone(), role: name.to_owned(), roles: roles() }),
-            },
-            None if self.roles.is_empty() => Ok(Function { recipe: self, parts: vec![&self.common] }),
-            None => Err(RoleFault::Needed { recipe: self.name.clone(), roles: roles() }),
-        }
-    }
-}
-
-impl<'r> Function<'r> {
-    /// Variables by name; a role's own win over shared ones.
-    pub fn vars(&self) -> BTreeMap<&'r str, &'r Var> {
-        self.parts.iter().flat_map(|part| part.vars.iter().map(|(name, var)| (name.as_str(), var))).collect()
-    }
-
-    /// The last part that says something about health wins.
-    pub fn health(&self) -> Option<&'r Tree> {
-        self.parts.iter().rev().find_map(|part| part.health.as_ref())
-    }
-
-    pub fn ports(&self) -> Vec<u16> {
-        self.parts.iter().flat_map(|part| part.ports.iter().copied()).collect()
-    }
+pub struct HookSpec {
+    /// The role whose nodes run it; the node itself without one.
+    pub on: Option<Spanned<String>>,
+    /// For a shell; a scalar that may be a template.
+    pub command: Tree,
+    pub timeout: Duration,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_doc::{SourceMap, Span, Tree, parse};
-use muster_recipe::{Recipe, RoleFault};
+use muster_recipe::{Recipe, RoleFault, Surroundings};
 
 fn read(files: &[(&str, &str)]) -> (SourceMap, Option<Recipe>, Vec<(&'static str, String)>) {
     let files: BTreeMap<String, String> =
@@ -41,11 +41,11 @@ fn roles_share_what_the_recipe_says() {
     assert!(matches!(recipe.function(Some("tail")), Err(RoleFault::Unknown { .. })));
 
     let given = vars(&mut sources, "port: high\nother: 1\n");
-    let found = worker.check_vars(&given, Some(&given), span);
+    let found = worker.check_vars(&given, Some(&given), span, Surroundings::default());
     assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["M0504", "M0505", "M0503"]);
     assert!(found[1].hint.contains("a word"));
     let given = vars(&mut sources, "port: 0x10\ntoken: 5\nother: 1\n");
-    assert_eq!(worker.check_vars(&given, None, span), []);
+    assert_eq!(worker.check_vars(&given, None, span, Surroundings::default()), []);
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn types_of_variables() {
     let recipe = recipe.unwrap();
     let function = recipe.function(None).unwrap();
     let good = vars(&mut sources, "{ t: x, n: 1.5, b: false, l: [], m: {}, a: [1] }");
-    assert_eq!(function.check_vars(&good, Some(&good), good.span), []);
+    assert_eq!(function.check_vars(&good, Some(&good), good.span, Surroundings::default()), []);
     let bad = vars(&mut sources, "{ t: [], n: \"1\", b: yes, l: {}, m: [] }");
-    let found = function.check_vars(&bad, Some(&bad), bad.span);
+    let found = function.check_vars(&bad, Some(&bad), bad.span, Surroundings::default());
     assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["M0504"; 5]);
 }
 

@@ -17,3 +17,4 @@ pub use model::{
     CloudInit, ClusterSpec, Content, Count, DEFAULT_CHECK_TIMEOUT, DEFAULT_PROVIDER, DEFAULT_TIMEOUT, FileSpec,
     GroupSpec, HealthSpec, HostSpec, MysqlDatabase, OnFailure, Population, RecipeRef, SizeSpec, Variant,
 };
+pub use needs::check_needs;

@@ -8,6 +8,13 @@ use muster_types::GroupName;
 
 use crate::model::GroupSpec;
 
+/// Unknown groups and circles among the needs of groups.
+pub fn check_needs(groups: &[GroupSpec]) -> Vec<Diagnostic> {
+    let mut out = Findings::default();
+    check(groups, &mut out);
+    out.diagnostics
+}
+
 pub(crate) fn check(groups: &[GroupSpec], out: &mut Findings) {
     unknown(groups, out);
     circles(groups, out);

@@ -57,4 +57,8 @@ impl Blueprint for Compiled {
     fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault> {
         Compiled::render(self, node, members)
     }
+
+    fn hooks(&self, node: &NodeName, members: &Members) -> Result<Hooks, RenderFault> {
+        Compiled::hooks(self, node, members)
+    }
 }

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, HashSet};
 
 use muster_doc::template::Templates;
-use muster_doc::{Diagnostic, SourceMap, Span, Tree, codes, suggest};
+use muster_doc::{Diagnostic, SourceMap, Span, Spanned, Tree, codes, suggest};
+use muster_pki::Secrets;
 use muster_provider::Factory;
-use muster_spec::{Context, GroupSpec, OnFailure};
+use muster_spec::{ClusterSpec, Context, GroupSpec, OnFailure};
+use muster_types::GroupName;
 
 use super::choose::{Choice, choose};
 use super::group::{Bench, Group};
 use super::load::Loader;
 use super::statics::Statics;
-use super::{Compiled, Options, Rejected, Source, functions};
+use super::{Compiled, Options, Rejected, Source, functions, secrets};
 
 /// Reads a cluster file with the recipes and files that it refers to.
 pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Rejected> {
@@ -24,7 +26,7 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
     let (spec, mut found) = muster_spec::read(&tree, &Context { providers: &known });
     diagnostics.append(&mut found);
     let wanted = wanted(options, &known, &mut diagnostics);
-    let Some(spec) = spec else { return Err(rejected(sources, diagnostics)) };
+    let Some(mut spec) = spec else { return Err(rejected(sources, diagnostics)) };
     check_blocks(&spec.blocks, options, &mut diagnostics);
     let mut loader = Loader::new(&source.folder);
     let mut groups = BTreeMap::new();
@@ -43,7 +45,18 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
         check_settings(&ready, options, &mut diagnostics);
         groups.insert(group.name.clone(), ready);
     }
-    let mut compiled = Compiled { spec, sources, warnings: Vec::new(), path: source.path, templates, groups };
+    diagnostics.extend(role_needs(&mut spec, &groups));
+    let wanted_secrets = loader.loaded().flat_map(secrets::wanted).collect();
+    let mut compiled = Compiled {
+        spec,
+        sources,
+        warnings: Vec::new(),
+        path: source.path,
+        templates,
+        groups,
+        wanted_secrets,
+        secrets: Secrets::default(),
+    };
     diagnostics.extend(compiled.try_out());
     diagnostics.extend(compiled.circles());
     let diagnostics = tidy(diagnostics);
@@ -52,6 +65,37 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
     }
     compiled.warnings = diagnostics;
     Ok(compiled)
+}
+
+/// Adds the groups of the roles that recipes need to the groups' own needs, and looks for circles again.
+fn role_needs(spec: &mut ClusterSpec, groups: &BTreeMap<GroupName, Group>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let known = spec.groups.clone();
+    for group in &mut spec.groups {
+        let Some(reference) = &group.recipe else { continue };
+        let recipe = &reference.value.name;
+        for role in groups.get(&group.name).map_or(&[][..], |group| &group.needs) {
+            let of_role = |other: &&GroupSpec| {
+                let of = other.recipe.as_ref().map(|reference| &reference.value);
+                of.is_some_and(|of| of.name == *recipe && of.role.as_ref() == Some(role))
+            };
+            let mut needed = known.iter().filter(of_role).map(|other| other.name.clone()).peekable();
+            if needed.peek().is_none() {
+                let message =
+                    format!("`{}` needs a group with the role `{recipe}/{role}`, and there is none", group.name);
+                let hint = format!("add one, as in `{role}: {{ recipe: {recipe}/{role} }}`");
+                let missing = Diagnostic::error(codes::RECIPE_ROLE_MISSING, message, hint);
+                found.push(missing.at(reference.span, "its recipe needs it"));
+            }
+            for value in needed {
+                if !group.needs.iter().any(|need| need.value == value) {
+                    group.needs.push(Spanned { value, span: reference.span });
+                }
+            }
+        }
+    }
+    found.extend(muster_spec::check_needs(&spec.groups));
+    found
 }
 
 fn rejected(sources: SourceMap, diagnostics: Vec<Diagnostic>) -> Rejected {

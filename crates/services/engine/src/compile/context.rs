@@ -265,19 +265,20 @@ pub(super) struct Scope {
     pub(super) vars: Value,
     /// Those of the group's recipe.
     pub(super) secrets: Value,
-    /// The group's recipe and all roles it has.
-    pub(super) recipe: Option<Roles>,
+    pub(super) origin: Option<Origin>,
     /// Not there where machines are described: they are alike for all nodes of a group.
     pub(super) node: Option<Arc<NodeValue>>,
     pub(super) group: Option<Arc<GroupValue>>,
     pub(super) world: Arc<World>,
 }
 
-/// A recipe by what its roles are called.
+/// The recipe that a group is made with.
 #[derive(Debug, Clone)]
-pub(super) struct Roles {
+pub(super) struct Origin {
     pub(super) recipe: String,
+    /// All that it has.
     pub(super) roles: Vec<String>,
+    pub(super) secrets: Vec<String>,
 }
 
 const SCOPE_KEYS: &[&str] = &["cluster", "provider", "vars", "secrets", "node", "group", "groups", "nodes"];

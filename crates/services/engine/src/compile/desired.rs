@@ -1,6 +1,7 @@
 //! The nodes that should be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use muster_doc::{Key, Node, Tree, emit};
 use muster_provider::Size;
@@ -34,6 +35,7 @@ impl Compiled {
         let group = self.groups.get(&spec.name)?;
         let choice = &group.choice;
         let settings = group.settings(index);
+        let shared_folders = group.shared_folders(index);
         Some(DesiredNode {
             // Group names leave room for the number, so this is a name.
             name: NodeName::of(&spec.name, index).ok()?,
@@ -42,14 +44,35 @@ impl Compiled {
             provider: choice.provider.clone(),
             image: choice.image.clone(),
             packages: group.packages.clone(),
-            shared_folders: BTreeSet::new(),
             size: size(choice),
-            machine_hash: machine_hash(choice, settings.as_ref(), self.spec.blocks.get(&choice.provider)),
+            machine_hash: self.machine_hash(choice, settings.as_ref(), &shared_folders),
+            shared_folders,
             settings,
             tags: choice.tags.clone(),
             on_failure: spec.on_failure.value,
             timeout: spec.timeout,
         })
+    }
+
+    /// What the machine is made from. Each part is named and ended, so that no two machines look alike by chance.
+    fn machine_hash(&self, choice: &Choice, settings: Option<&Tree>, shared_folders: &BTreeSet<PathBuf>) -> String {
+        let mut hash = Sha256::new();
+        let mut part = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                hash.update(format!("{name}:{}:{value}\n", value.len()));
+            }
+        };
+        part("provider", Some(choice.provider.clone()));
+        part("image", choice.image.clone());
+        part("size", choice.size.name.clone());
+        part("memory", choice.size.memory.map(|memory| memory.0.to_string()));
+        part("cpus", choice.size.cpus.map(|cpus| cpus.to_string()));
+        part("settings", settings.map(canonical));
+        part("cluster", self.spec.blocks.get(&choice.provider).map(canonical));
+        for folder in shared_folders {
+            part("shared folder", Some(folder.to_string_lossy().into_owned()));
+        }
+        hex(&hash.finalize())
     }
 }
 
@@ -78,24 +101,6 @@ fn indices(group: &GroupSpec, existing: &BTreeSet<NodeName>, scaled: Option<u32>
         next += 1;
     }
     indices
-}
-
-/// What the machine is made from. Each part is named and ended, so that no two machines look alike by chance.
-fn machine_hash(choice: &Choice, settings: Option<&Tree>, cluster: Option<&Tree>) -> String {
-    let mut hash = Sha256::new();
-    let mut part = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            hash.update(format!("{name}:{}:{value}\n", value.len()));
-        }
-    };
-    part("provider", Some(choice.provider.clone()));
-    part("image", choice.image.clone());
-    part("size", choice.size.name.clone());
-    part("memory", choice.size.memory.map(|memory| memory.0.to_string()));
-    part("cpus", choice.size.cpus.map(|cpus| cpus.to_string()));
-    part("settings", settings.map(canonical));
-    part("cluster", cluster.map(canonical));
-    hex(&hash.finalize())
 }
 
 /// The same text for trees that say the same, in whichever order their keys stand.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use muster_doc::suggest;
 use muster_doc::template::{Environment, TemplateError, TemplateErrorKind, Value};
 
-use super::context::{GroupValue, NodeValue, Roles, Scope, World, list};
+use super::context::{GroupValue, NodeValue, Origin, Scope, World, list};
 
 /// Filters and functions that need no nodes.
 pub(super) fn configure(environment: &mut Environment<'static>) {
@@ -19,18 +19,18 @@ pub(super) fn configure(environment: &mut Environment<'static>) {
 /// The functions that look up nodes.
 pub(super) fn find(name: &str, scope: &Scope) -> Option<Value> {
     let world = Arc::clone(&scope.world);
-    let recipe = scope.recipe.clone();
+    let origin = scope.origin.clone();
     let function = match name {
         "members" => Value::from_function(move |of: Value| {
             let group = group(&world, &of)?;
             Ok::<Value, TemplateError>(list(&world.joined(&[group])))
         }),
         "role_members" => Value::from_function(move |role: &str| {
-            let groups = of_role(&world, recipe.as_ref(), role)?;
+            let groups = of_role(&world, origin.as_ref(), role)?;
             Ok::<Value, TemplateError>(list(&world.joined(&groups)))
         }),
         "role_nodes" => Value::from_function(move |role: &str| {
-            let groups = of_role(&world, recipe.as_ref(), role)?;
+            let groups = of_role(&world, origin.as_ref(), role)?;
             let nodes: Vec<Arc<NodeValue>> = groups.iter().flat_map(|group| group.nodes.clone()).collect();
             Ok::<Value, TemplateError>(list(&nodes))
         }),
@@ -60,8 +60,8 @@ fn group(world: &World, of: &Value) -> Result<Arc<GroupValue>, TemplateError> {
 }
 
 /// The groups of the file with this role of the group's own recipe; there may be none.
-fn of_role(world: &World, recipe: Option<&Roles>, role: &str) -> Result<Vec<Arc<GroupValue>>, TemplateError> {
-    let Some(Roles { recipe, roles }) = recipe else {
+fn of_role(world: &World, origin: Option<&Origin>, role: &str) -> Result<Vec<Arc<GroupValue>>, TemplateError> {
+    let Some(Origin { recipe, roles, .. }) = origin else {
         let hint = "name a group with `members` or `groups`";
         return Err(error(format!("the group has no recipe, so there is no role `{role}`; {hint}")));
     };

@@ -1,15 +1,18 @@
 //! One group made ready: which provider and variant, and its cloud-config in parts whose templates are parsed.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_doc::template::{Prepared, Templates, Value, to_value};
-use muster_doc::{Diagnostic, Key, Node, SourceMap, Span, Spanned, Tree, codes};
-use muster_recipe::{Recipe, Role, RoleFault};
+use muster_doc::{Diagnostic, Key, Node, SourceMap, Spanned, Tree, codes};
+use muster_recipe::HookSpec;
 use muster_spec::{CloudInit, ClusterSpec, Content, FileSpec, GroupSpec, HostSpec, Population};
 
 use super::choose::Choice;
-use super::context::Roles;
+use super::context::Origin;
+use super::from_recipe::{Asking, FromRecipe, Piece, from_recipe};
 use super::load::{Loader, Verbatim};
 
 /// What `Compiled` keeps of a group.
@@ -21,15 +24,57 @@ pub(super) struct Group {
     /// One for all nodes, or one for each host.
     vars: Vec<Value>,
     /// Cloud-configs in the order in which they are put together.
-    pub(super) parts: Vec<Prepared>,
+    parts: Vec<Part>,
     pub(super) health: Option<Prepared>,
-    pub(super) roles: Option<Roles>,
+    pub(super) origin: Option<Origin>,
     /// What its nodes' configuration asks for; known once it was tried out.
     pub(super) packages: BTreeSet<String>,
+    shared_folders: Vec<(PathBuf, Option<String>)>,
+    pub(super) drain: Option<PreparedHook>,
+    pub(super) resume: Option<PreparedHook>,
+    /// Roles of its recipe whose groups must be ready first.
+    pub(super) needs: Vec<String>,
     hosts: Vec<Tree>,
 }
 
+/// A cloud-config with the variable that it depends on.
+#[derive(Debug)]
+pub(super) struct Part {
+    when: Option<String>,
+    /// Of the file that it writes, where it depends on a variable.
+    path: Option<String>,
+    tree: Prepared,
+}
+
+#[derive(Debug)]
+pub(super) struct PreparedHook {
+    /// The role whose nodes run it.
+    pub(super) on: Option<String>,
+    pub(super) command: Prepared,
+    pub(super) timeout: Duration,
+}
+
 impl Group {
+    /// Whether what depends on a variable is there: not where it is false, empty or nothing.
+    fn holds(&self, when: Option<&String>, index: u32) -> bool {
+        when.is_none_or(|name| self.vars(index).get_attr(name).is_ok_and(|value| value.is_true()))
+    }
+
+    pub(super) fn parts(&self, index: u32) -> impl Iterator<Item = &Prepared> {
+        self.parts.iter().filter(move |part| self.holds(part.when.as_ref(), index)).map(|part| &part.tree)
+    }
+
+    /// Files that a variable has switched off.
+    pub(super) fn left_out(&self, index: u32) -> BTreeSet<&str> {
+        let parts = self.parts.iter().filter(|part| !self.holds(part.when.as_ref(), index));
+        parts.filter_map(|part| part.path.as_deref()).collect()
+    }
+
+    pub(super) fn shared_folders(&self, index: u32) -> BTreeSet<PathBuf> {
+        let folders = self.shared_folders.iter().filter(|(_, when)| self.holds(when.as_ref(), index));
+        folders.map(|(path, _)| path.clone()).collect()
+    }
+
     pub(super) fn vars(&self, index: u32) -> Value {
         let at = (index.saturating_sub(1) as usize).min(self.vars.len().saturating_sub(1));
         self.vars.get(at).cloned().unwrap_or_default()
@@ -61,53 +106,60 @@ pub(super) struct Bench<'a, 'f> {
 
 impl Bench<'_, '_> {
     pub(super) fn group(&mut self, spec: &GroupSpec, choice: Choice) -> Group {
-        let mut vars = self.spec.vars.merged(&spec.vars);
-        let mut trees = Vec::new();
-        let mut health: Vec<Tree> = Vec::new();
-        let mut ports = spec.ports.clone();
-        let mut roles = None;
-        if let Some(reference) = &spec.recipe {
-            let name = Spanned { value: reference.value.name.clone(), span: reference.span };
-            if let Some(recipe) = self.loader.recipe(&name, self.sources, self.diagnostics) {
-                let function = function(recipe, reference.value.role.as_deref(), name.span, self.diagnostics);
-                roles = Some(Roles { recipe: recipe.name.clone(), roles: recipe.roles.keys().cloned().collect() });
-                if let Some(function) = function {
-                    vars = function.defaults(name.span).merged(&vars);
-                    let lone = spec.files.is_empty() && choice.cloud_init.is_empty() && choice.health.is_empty();
-                    let own = lone.then_some(&spec.vars);
-                    self.diagnostics.extend(function.check_vars(&vars, own, name.span));
-                    trees.extend(function.parts.iter().flat_map(|part| recipe_trees(part)));
-                    health.extend(function.health().cloned());
-                    ports.extend(function.ports());
-                }
-            }
-        }
-        trees.extend(self.files(&spec.files));
-        trees.extend(choice.cloud_init.iter().filter_map(|cloud_init| self.cloud_init(cloud_init)));
-        health.extend(choice.health.iter().cloned());
-        let health = health.into_iter().reduce(|base, over| base.merged(&over));
-        let parts = trees.iter().filter_map(|tree| self.prepare(tree)).collect();
-        let health = health.and_then(|tree| self.prepare(&tree));
+        let shared = self.spec.vars.merged(&spec.vars);
         let hosts = match &spec.population {
             Population::Hosts(hosts) => hosts.as_slice(),
             Population::Count(_) => &[],
         };
-        let vars = if hosts.is_empty() {
-            vec![to_value(&vars)]
-        } else {
-            hosts.iter().map(|host| to_value(&vars.merged(&host.vars))).collect()
-        };
+        let mut vars: Vec<Tree> = hosts.iter().map(|host| shared.merged(&host.vars)).collect();
+        if vars.is_empty() {
+            vars.push(shared);
+        }
+        let given = self.given(spec, &choice, &mut vars);
+        let mut pieces = given.pieces;
+        pieces.extend(self.files(&spec.files).map(Piece::from));
+        let cloud_init = choice.cloud_init.iter().filter_map(|cloud_init| self.cloud_init(cloud_init));
+        pieces.extend(cloud_init.map(Piece::from));
+        let health = given.health.into_iter().chain(choice.health.iter().cloned());
+        let health = health.reduce(|base, over| base.merged(&over));
+        let mut ports = spec.ports.clone();
+        ports.extend(given.ports);
+        let parts = pieces.into_iter().filter_map(|piece| {
+            let tree = self.prepare(&piece.tree)?;
+            Some(Part { when: piece.when, path: piece.path, tree })
+        });
         Group {
+            parts: parts.collect(),
             provider: Value::from(choice.provider.as_str()),
             ports: ports.into(),
-            vars,
-            parts,
-            health,
-            roles,
+            vars: vars.iter().map(to_value).collect(),
+            health: health.and_then(|tree| self.prepare(&tree)),
+            origin: given.origin,
             packages: BTreeSet::new(),
+            shared_folders: given.shared_folders,
+            drain: given.drain.and_then(|hook| self.hook(hook)),
+            resume: given.resume.and_then(|hook| self.hook(hook)),
+            needs: given.needs,
             hosts: hosts.iter().map(host_tree).collect(),
             choice,
         }
+    }
+
+    fn given(&mut self, group: &GroupSpec, choice: &Choice, vars: &mut [Tree]) -> FromRecipe {
+        let Some(reference) = &group.recipe else { return FromRecipe::default() };
+        let name = Spanned { value: reference.value.name.clone(), span: reference.span };
+        let Some(recipe) = self.loader.recipe(&name, self.sources, self.diagnostics) else {
+            return FromRecipe::default();
+        };
+        let groups: Vec<&str> = self.spec.groups.iter().map(|group| group.name.as_str()).collect();
+        let lone = group.files.is_empty() && choice.cloud_init.is_empty() && choice.health.is_empty();
+        let asking = Asking { reference: &reference.value, span: name.span, group, groups: &groups, lone };
+        from_recipe(recipe, &asking, vars, self.diagnostics)
+    }
+
+    fn hook(&mut self, hook: HookSpec) -> Option<PreparedHook> {
+        let on = hook.on.map(|role| role.value);
+        Some(PreparedHook { on, command: self.prepare(&hook.command)?, timeout: hook.timeout })
     }
 
     fn prepare(&mut self, tree: &Tree) -> Option<Prepared> {
@@ -154,61 +206,7 @@ impl Bench<'_, '_> {
     }
 }
 
-fn function<'r>(
-    recipe: &'r Recipe,
-    role: Option<&str>,
-    span: Span,
-    out: &mut Vec<Diagnostic>,
-) -> Option<muster_recipe::Function<'r>> {
-    recipe
-        .function(role)
-        .map_err(|fault| {
-            let name = &recipe.name;
-            let hint = match &fault {
-                RoleFault::Unknown { roles, .. } if roles.is_empty() => {
-                    format!("it has no roles; write `{name}` alone")
-                }
-                RoleFault::Unknown { role, roles, .. } => {
-                    let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
-                    muster_doc::suggest::hint(role, &roles, "role")
-                }
-                RoleFault::Needed { roles, .. } => {
-                    let roles: Vec<String> = roles.iter().map(|role| format!("`{name}/{role}`")).collect();
-                    format!("write one of {}", roles.join(", "))
-                }
-            };
-            out.push(Diagnostic::error(codes::RECIPE_ROLE, fault.to_string(), hint).at(span, "asked for here"));
-        })
-        .ok()
-}
-
-/// A recipe's part as cloud-configs: packages, files, and what it says itself.
-fn recipe_trees(role: &Role) -> Vec<Tree> {
-    let mut trees = Vec::new();
-    if let Some(packages) = &role.packages {
-        trees.push(Tree::map([("packages", packages.clone())], packages.span));
-    }
-    let files: Vec<Tree> = role
-        .files
-        .iter()
-        .map(|file| {
-            let content = if file.rendered {
-                Verbatim { content: file.content.clone(), base64: false }
-            } else {
-                let text = file.content.as_str().unwrap_or_default();
-                Verbatim::of(text.as_bytes().to_vec(), file.content.span)
-            };
-            write_file(&file.path, content, file.mode.as_deref(), file.owner.as_ref())
-        })
-        .collect();
-    if let Some(span) = files.first().map(|file| file.span) {
-        trees.push(Tree::map([("write_files", Tree::seq(files, span))], span));
-    }
-    trees.extend(role.cloud_init.clone());
-    trees
-}
-
-fn write_file(path: &Spanned<String>, content: Verbatim, mode: Option<&str>, owner: Option<&Tree>) -> Tree {
+pub(super) fn write_file(path: &Spanned<String>, content: Verbatim, mode: Option<&str>, owner: Option<&Tree>) -> Tree {
     let span = path.span;
     let mut entries = vec![("path", Tree::text(path.value.clone(), span)), ("content", content.content)];
     if content.base64 {

@@ -49,6 +49,11 @@ impl<'a> Loader<'a> {
         self.recipes.get(&name.value).and_then(Option::as_ref)
     }
 
+    /// The recipes that were asked for and are whole.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = &Recipe> {
+        self.recipes.values().flatten()
+    }
+
     fn read_recipe(
         &self,
         name: &Spanned<String>,

@@ -42,15 +42,21 @@ fn merge_value(first: &Key, base: Tree, second: &Key, over: Tree, out: &mut Vec<
     }
 }
 
-/// A file that is written twice is written once, as the later says, unless the later adds to it.
+/// A file that is written twice is written once, as the later says, unless the later adds to it; of reloads of one name
+/// the later stands.
 fn append(key: &str, base: Tree, over: Tree) -> Tree {
     let span = over.span;
     let (Node::Seq(mut items), Node::Seq(more)) = (base.node, over.node) else { return Tree::seq(Vec::new(), span) };
     for item in more {
-        let path = item.get("path").and_then(Tree::as_str);
         let adds = item.get("append").and_then(Tree::as_str).is_some_and(|append| append != "false");
-        let same = |other: &Tree| path.is_some() && other.get("path").and_then(Tree::as_str) == path;
-        match items.iter().position(same).filter(|_| key == "write_files" && !adds) {
+        let named_by = match key {
+            "write_files" if !adds => Some("path"),
+            "reload" => Some("name"),
+            _ => None,
+        };
+        let name = named_by.and_then(|by| item.get(by)).and_then(Tree::as_str);
+        let same = |other: &Tree| named_by.and_then(|by| other.get(by)).and_then(Tree::as_str) == name;
+        match items.iter().position(same).filter(|_| name.is_some()) {
             Some(at) => items[at] = item,
             None => items.push(item),
         }

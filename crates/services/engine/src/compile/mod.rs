@@ -8,11 +8,15 @@ mod choose;
 mod circle;
 mod context;
 mod desired;
+mod from_recipe;
 mod functions;
 mod group;
+mod hooks;
 mod load;
 mod merge;
+mod reloads;
 mod render;
+mod secrets;
 mod statics;
 mod trial;
 
@@ -25,6 +29,7 @@ use std::time::Duration;
 use muster_api::NodeFacts;
 use muster_doc::template::Templates;
 use muster_doc::{Diagnostic, SourceMap, Tree};
+use muster_pki::{SecretShape, Secrets};
 use muster_provider::{Factory, Size, Tags};
 use muster_spec::{ClusterSpec, OnFailure};
 use muster_types::{GroupName, NodeName};
@@ -65,6 +70,9 @@ pub struct Compiled {
     pub path: String,
     templates: Templates,
     groups: BTreeMap<GroupName, group::Group>,
+    /// Those that recipes of the file declare, as `recipe/name`.
+    wanted_secrets: BTreeMap<String, SecretShape>,
+    secrets: Secrets,
 }
 
 /// A node that should be.

@@ -11,10 +11,10 @@ use muster_spec::{HealthSpec, MysqlDatabase, read_health};
 use muster_types::NodeName;
 use sha2::{Digest, Sha256};
 
-use super::context::{Asked, GroupFrame, Scope, World};
+use super::context::{Asked, GroupFrame, NodeValue, Scope, World};
 use super::desired::hex;
 use super::group::Group;
-use super::{Compiled, Members, RenderFault, Rendered, merge};
+use super::{Compiled, Members, RenderFault, Rendered, merge, reloads};
 
 /// What one node is given, before it becomes text.
 pub(super) struct Draft {
@@ -31,7 +31,8 @@ impl Compiled {
         if !missing.is_empty() {
             return Err(RenderFault::Waiting(missing));
         }
-        result.map(|rendered| Rendered { left_out, follows, ..rendered }).map_err(RenderFault::Bad)
+        let result = result.map(|rendered| Rendered { left_out, follows, ..rendered });
+        result.map_err(|found| RenderFault::Bad(self.without_secrets(found)))
     }
 
     pub(super) fn world(&self, members: &Members) -> World {
@@ -57,32 +58,38 @@ impl Compiled {
             let message = format!("`{name}` is not a node of this cluster");
             return Err(vec![Diagnostic::error(codes::GROUP_UNKNOWN, message, "name a node that the file describes")]);
         };
-        let scope = Value::from_object(Scope {
-            cluster: Value::from(self.spec.name.value.as_str()),
-            provider: group.provider.clone(),
-            vars: group.vars(name.index().unwrap_or(1)),
-            secrets: Value::from_pairs(std::iter::empty::<(String, Value)>()),
-            recipe: group.roles.clone(),
-            group: world.group(node.group.as_str()).cloned(),
-            node: Some(node),
-            world: Arc::clone(world),
-        });
+        let scope = Value::from_object(self.scope(node, group, world));
         let mut out = Vec::new();
         let config = self.config(name, group, &scope, &mut out);
         let checks = self.checks(group, &scope, &mut out);
         if out.iter().any(Diagnostic::is_error) { Err(out) } else { Ok(Draft { config, checks }) }
     }
 
+    pub(super) fn scope(&self, node: Arc<NodeValue>, group: &Group, world: &Arc<World>) -> Scope {
+        Scope {
+            cluster: Value::from(self.spec.name.value.as_str()),
+            provider: group.provider.clone(),
+            vars: group.vars(node.name.index().unwrap_or(1)),
+            secrets: self.secrets_of(group.origin.as_ref()),
+            origin: group.origin.clone(),
+            group: world.group(node.group.as_str()).cloned(),
+            node: Some(node),
+            world: Arc::clone(world),
+        }
+    }
+
     /// The group's cloud-configs, rendered for one node and put together.
     fn config(&self, name: &NodeName, group: &Group, scope: &Value, out: &mut Vec<Diagnostic>) -> Tree {
         let span = self.spec.name.span;
         let mut merged = Tree { node: Node::Map(Vec::new()), span };
-        for part in &group.parts {
+        let index = name.index().unwrap_or(1);
+        for part in group.parts(index) {
             match self.templates.render(part, scope, &self.sources) {
                 Ok(tree) => merged = merge::merge(merged, tree, out),
                 Err(mut found) => out.append(&mut found),
             }
         }
+        reloads::forget(&mut merged, &group.left_out(index));
         if let Node::Map(entries) = &mut merged.node
             && !entries.iter().any(|(key, _)| key.text == "hostname" || key.text == "fqdn")
         {

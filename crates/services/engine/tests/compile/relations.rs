@@ -20,7 +20,7 @@ fn pair() -> Compiled {
     compile_beside(&[("pair/recipe.yaml", PAIR), ("pair/list.j2", LIST)], CLUSTER)
 }
 
-fn join(members: &mut Members, node: &str, cpus: u32) {
+pub(super) fn join(members: &mut Members, node: &str, cpus: u32) {
     let facts = NodeFacts { cpus, memory_bytes: 3 << 30, architecture: "x86_64".to_owned(), ..NodeFacts::default() };
     members.0.get_mut(&name(node)).expect("a node").facts = Some(facts);
 }

@@ -1,11 +1,14 @@
 //! `recipe.yaml` and the files beside it.
 
+mod parts;
+mod schema;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_doc::read::{Findings, MapReader};
 use muster_doc::{Diagnostic, Key, Node, Scalar, SourceId, SourceMap, Span, Spanned, Style, Tree, codes, suggest};
 
-use crate::model::{Recipe, RecipeFile, Role, Var, VarKind};
+use crate::model::{Recipe, RecipeFile, Role, SecretSpec};
 
 /// The file that makes a folder a recipe.
 const MAIN: &str = "recipe.yaml";
@@ -58,7 +61,55 @@ fn recipe(name: &str, tree: &Tree, texts: &mut Texts<'_>, out: &mut Findings) ->
     }
     map.finish(out);
     let description = common.description.clone();
-    Some(Recipe { name: name.to_owned(), description, common, roles })
+    let recipe = Recipe { name: name.to_owned(), description, common, roles };
+    refer(&recipe, out);
+    shared_secrets(&recipe, out);
+    Some(recipe)
+}
+
+/// A secret is the recipe's: roles that share one say the same of it.
+fn shared_secrets(recipe: &Recipe, out: &mut Findings) {
+    let mut first: BTreeMap<&String, &SecretSpec> = BTreeMap::new();
+    let parts = std::iter::once(&recipe.common).chain(recipe.roles.values());
+    for (name, secret) in parts.flat_map(|part| &part.secrets) {
+        let known = first.entry(name).or_insert(secret);
+        if (known.bytes, known.form) != (secret.bytes, secret.form) {
+            let message = format!("the secret `{name}` is described twice, and not alike");
+            let found = Diagnostic::error(codes::RECIPE_BAD, message, "describe it once, above the roles");
+            out.push(found.at(secret.span, "again").related(known.span, "first"));
+        }
+    }
+}
+
+/// What parts say of variables and of other roles.
+fn refer(recipe: &Recipe, out: &mut Findings) {
+    let roles: Vec<&str> = recipe.roles.keys().map(String::as_str).collect();
+    let parts =
+        std::iter::once((None, &recipe.common)).chain(recipe.roles.iter().map(|(name, role)| (Some(name), role)));
+    for (name, part) in parts {
+        let shared = recipe.common.vars.keys().chain(part.vars.keys());
+        let vars: BTreeSet<&str> = shared.map(String::as_str).collect();
+        let vars: Vec<&str> = vars.into_iter().collect();
+        let files = part.files.iter().filter_map(|file| file.when.as_ref().map(|when| (when, file.path.span)));
+        let folders =
+            part.shared_folders.iter().filter_map(|folder| folder.when.as_ref().map(|when| (when, folder.span)));
+        for (when, span) in files.chain(folders).filter(|(when, _)| !vars.contains(&when.as_str())) {
+            let message = format!("`when` names `{when}`, which is no variable of the recipe");
+            let hint = suggest::hint(when, &vars, "variable");
+            out.push(Diagnostic::error(codes::RECIPE_BAD, message, hint).at(span, "depends on it"));
+        }
+        let on = [&part.drain, &part.resume].into_iter().flatten().filter_map(|hook| hook.on.as_ref());
+        for role in on.chain(&part.needs).filter(|role| !roles.contains(&role.value.as_str())) {
+            let message = format!("the recipe has no role `{}`", role.value);
+            let hint = suggest::hint(&role.value, &roles, "role");
+            out.push(Diagnostic::error(codes::RECIPE_BAD, message, hint).at(role.span, "no such role"));
+        }
+        for need in part.needs.iter().filter(|need| Some(&need.value) == name) {
+            let message = format!("the role `{}` needs itself", need.value);
+            let hint = "remove it from its own `needs`";
+            out.push(Diagnostic::error(codes::RECIPE_BAD, message, hint).at(need.span, "itself"));
+        }
+    }
 }
 
 fn role(map: &mut MapReader<'_>, texts: &mut Texts<'_>, out: &mut Findings) -> Role {
@@ -66,41 +117,22 @@ fn role(map: &mut MapReader<'_>, texts: &mut Texts<'_>, out: &mut Findings) -> R
     if let Some(field) = cloud_init.filter(|field| field.tree.as_map().is_none()) {
         field.wrong("a mapping", "write cloud-config as a mapping", out);
     }
+    let (drain, resume) = parts::hooks(map, out);
     Role {
         description: map.optional("description", out).unwrap_or_default(),
-        vars: vars(map, out),
+        vars: schema::vars(map, out),
+        secrets: parts::secrets(map, out),
         packages: map.get("packages").filter(|tree| !tree.is_null()).cloned(),
         ports: map.list("ports", true, out),
         health: map.get("health").filter(|tree| !tree.is_null()).cloned(),
         cloud_init: cloud_init.map(|field| field.tree.clone()),
         files: files(map, texts, out),
+        shared_folders: parts::shared_folders(map, out),
+        reload: parts::reload(map, out),
+        drain,
+        resume,
+        needs: parts::needs(map, out),
     }
-}
-
-fn vars(map: &mut MapReader<'_>, out: &mut Findings) -> BTreeMap<String, Var> {
-    let mut vars = BTreeMap::new();
-    let Some(tree) = map.get("vars").filter(|tree| !tree.is_null()) else { return vars };
-    for (key, tree) in MapReader::new(tree, "`vars`", out).map_or(&[][..], |map| map.entries()) {
-        if let Some(var) = var(key, tree, out) {
-            vars.insert(key.text.clone(), var);
-        }
-    }
-    vars
-}
-
-fn var(key: &Key, tree: &Tree, out: &mut Findings) -> Option<Var> {
-    let what = format!("the variable `{}`", key.text);
-    let mut map = MapReader::new(tree, &what, out)?;
-    let kind = map.field("type").and_then(|field| field.choice(&VarKind::CHOICES, out)).unwrap_or(VarKind::Any);
-    let default = map.get("default").cloned();
-    let help = map.optional("help", out).unwrap_or_default();
-    map.finish(out);
-    if let Some(default) = default.as_ref().filter(|default| !default.is_null() && !kind.fits(default)) {
-        let message = format!("the default of `{}` does not have its type", key.text);
-        let found = Diagnostic::error(codes::RECIPE_BAD, message, "change the type or the default");
-        out.push(found.at(default.span, "another type"));
-    }
-    Some(Var { span: key.span, kind, default, help })
 }
 
 fn files(map: &mut MapReader<'_>, texts: &mut Texts<'_>, out: &mut Findings) -> Vec<RecipeFile> {
@@ -117,6 +149,7 @@ fn file(key: &Key, tree: &Tree, texts: &mut Texts<'_>, out: &mut Findings) -> Op
     let source: Option<Spanned<String>> = map.optional("source", out);
     let mode = map.optional::<String>("mode", out);
     let owner = map.get("owner").cloned();
+    let when = map.optional("when", out);
     map.finish(out);
     let rendered = template.is_some();
     let Some(name) = template.or(source) else {
@@ -126,7 +159,7 @@ fn file(key: &Key, tree: &Tree, texts: &mut Texts<'_>, out: &mut Findings) -> Op
         return None;
     };
     let content = texts.scalar(&name, out)?;
-    Some(RecipeFile { path, content, rendered, mode, owner })
+    Some(RecipeFile { path, content, rendered, mode, owner, when })
 }
 
 /// The other files of the folder; each that is used becomes a source.
