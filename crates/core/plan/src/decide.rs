@@ -19,7 +19,15 @@ pub fn plan(inputs: &Inputs) -> Plan {
     }
     actions.extend(known.removals());
     check(inputs, &actions);
-    Plan::new(inputs.cluster.clone(), inputs.provider.clone(), actions)
+    let images = images(inputs, &actions);
+    Plan::new(inputs.cluster.clone(), inputs.provider.clone(), (images, actions))
+}
+
+/// What has to be there before the machines that will be made.
+fn images(inputs: &Inputs, actions: &[Action]) -> Vec<String> {
+    let made = actions.iter().filter(|action| matches!(action.verb, Verb::Create | Verb::Replace));
+    let images: BTreeSet<&String> = made.filter_map(|action| inputs.unbaked.get(&action.node)).collect();
+    images.into_iter().cloned().collect()
 }
 
 /// The inputs by name.

@@ -16,6 +16,8 @@ pub struct Inputs {
     pub begun: Vec<Begun>,
     /// What was found out about nodes whose machine runs. A node without facts counts as not asked.
     pub facts: BTreeMap<NodeName, Facts>,
+    /// Images that are not there yet, in words, by the nodes that would start from them.
+    pub unbaked: BTreeMap<NodeName, String>,
     pub policy: Policy,
 }
 

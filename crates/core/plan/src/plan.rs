@@ -85,11 +85,12 @@ pub struct Plan {
     provider: String,
     hash: String,
     summary: Summary,
+    images: Vec<String>,
     actions: Vec<Action>,
 }
 
 impl Plan {
-    pub(crate) fn new(cluster: ClusterName, provider: String, actions: Vec<Action>) -> Self {
+    pub(crate) fn new(cluster: ClusterName, provider: String, (images, actions): (Vec<String>, Vec<Action>)) -> Self {
         let mut summary = Summary::default();
         for action in &actions {
             let count = match action.verb {
@@ -102,8 +103,8 @@ impl Plan {
             };
             *count += 1;
         }
-        let hash = content_hash(&cluster, &provider, &actions);
-        Self { version: PLAN_VERSION, cluster, provider, hash, summary, actions }
+        let hash = content_hash(&cluster, &provider, (&images, &actions));
+        Self { version: PLAN_VERSION, cluster, provider, hash, summary, images, actions }
     }
 
     pub fn cluster(&self) -> &ClusterName {
@@ -121,6 +122,11 @@ impl Plan {
 
     pub fn summary(&self) -> Summary {
         self.summary
+    }
+
+    /// Images that are not there yet and are made before the machines that start from them, in words.
+    pub fn images(&self) -> &[String] {
+        &self.images
     }
 
     /// Nodes of the file in its order, each with the machines too many of its name behind it; then what is removed.
@@ -150,8 +156,8 @@ impl Plan {
     }
 }
 
-fn content_hash(cluster: &ClusterName, provider: &str, actions: &[Action]) -> String {
-    let content = serde_json::to_vec(&(PLAN_VERSION, cluster, provider, actions));
+fn content_hash(cluster: &ClusterName, provider: &str, (images, actions): (&[String], &[Action])) -> String {
+    let content = serde_json::to_vec(&(PLAN_VERSION, cluster, provider, images, actions));
     let content = content.expect("names, words and lists of them are always JSON");
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(content) {

@@ -17,6 +17,9 @@ impl fmt::Display for Plan {
             };
         }
         writeln!(f, "Plan for cluster {} on {}: {}.", self.cluster(), self.provider(), self.summary())?;
+        for image in self.images() {
+            write!(f, "\n  *   image {image} is made first: it is not there yet")?;
+        }
         let shown = || self.actions().iter().filter(|action| action.verb != Verb::Keep);
         let width = shown().map(|action| action.node.as_str().len()).max().unwrap_or(0);
         for action in shown() {

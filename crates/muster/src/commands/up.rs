@@ -100,6 +100,9 @@ fn announce(plan: &Plan, printer: &Printer) {
         let words: Vec<String> =
             counts.iter().filter(|(_, count)| *count > 0).map(|(verb, count)| format!("{verb} {count}")).collect();
         printer.note(&format!("{}: {}", plan.cluster(), words.join(", ")));
+        for image in plan.images() {
+            printer.note(&format!("image {image} is made first: it is not there yet"));
+        }
     }
 }
 

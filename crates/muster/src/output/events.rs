@@ -30,15 +30,26 @@ pub(crate) struct Seen {
 pub(crate) struct Board {
     pub(crate) started: Instant,
     pub(crate) nodes: BTreeMap<NodeName, Seen>,
+    /// Images that are being made.
+    pub(crate) images: BTreeMap<String, Baking>,
+}
+
+/// What is known of an image that is being made.
+#[derive(Debug, Clone)]
+pub(crate) struct Baking {
+    pub(crate) since: Instant,
+    pub(crate) step: String,
+    pub(crate) detail: String,
 }
 
 impl Board {
     fn new() -> Self {
-        Self { started: Instant::now(), nodes: BTreeMap::new() }
+        Self { started: Instant::now(), nodes: BTreeMap::new(), images: BTreeMap::new() }
     }
 
-    /// Takes an event in. True when somebody looking would want to see it.
-    fn take(&mut self, event: &EventBody) -> bool {
+    /// Takes an event in. True when somebody looking would want to see it; who reads a log wants to see less of them
+    /// than who looks at a drawing.
+    fn take(&mut self, event: &EventBody, live: bool) -> bool {
         match event {
             EventBody::Phase { node, phase, waiting_for, reason } => {
                 let seen = self.nodes.entry(node.clone()).or_insert_with(|| Seen {
@@ -62,10 +73,27 @@ impl Board {
                 }
                 true
             }
+            EventBody::Image { image, step, .. } if step.is_empty() => {
+                self.images.remove(image);
+                true
+            }
+            EventBody::Image { image, step, detail } => {
+                let new = || Baking { since: Instant::now(), step: String::new(), detail: String::new() };
+                let baking = self.images.entry(image.clone()).or_insert_with(new);
+                let is_news = without_numbers(&baking.step) != without_numbers(step);
+                baking.step.clone_from(step);
+                baking.detail.clone_from(detail);
+                is_news || live
+            }
             EventBody::RunFinished { .. } | EventBody::Warning { .. } | EventBody::Failed { .. } => true,
             _ => false,
         }
     }
+}
+
+/// `unpacking 3 of 30` and `unpacking 4 of 30` are one line of a log.
+fn without_numbers(step: &str) -> String {
+    step.chars().filter(|letter| !letter.is_ascii_digit()).collect()
 }
 
 pub(crate) fn tone(phase: Phase) -> Tone {
@@ -92,7 +120,7 @@ pub(crate) async fn show(mut events: mpsc::Receiver<Event>, printer: Printer) ->
                     printer.json_line(&event)?;
                     continue;
                 }
-                let news = board.take(&event.body);
+                let news = board.take(&event.body, live.is_some());
                 match &mut live {
                     Some(live) => {
                         if let Some(text) = aside(&event.body, &printer) {
@@ -103,7 +131,10 @@ pub(crate) async fn show(mut events: mpsc::Receiver<Event>, printer: Printer) ->
                             live.draw(&board);
                         }
                     }
-                    None => plain(&event.body, &board, &printer),
+                    None if news || !matches!(event.body, EventBody::Image { .. }) => {
+                        plain(&event.body, &board, &printer);
+                    }
+                    None => {}
                 }
             }
             // A tick only redraws.
@@ -139,6 +170,10 @@ fn plain(event: &EventBody, board: &Board, printer: &Printer) {
             let phase = printer.tone(&format!("{phase:<11}"), tone(*phase));
             let why = if reason.is_empty() { waiting_for } else { reason };
             printer.note(format!("{elapsed:>7}  {node}  {phase}  {why}").trim_end());
+        }
+        EventBody::Image { image, step, .. } => {
+            let step = if step.is_empty() { "there" } else { step };
+            printer.note(&format!("{elapsed:>7}  image {image}  {step}"));
         }
         EventBody::Step { node, step, outcome: StepOutcome::Failed, .. } => {
             printer.note(&format!("{elapsed:>7}  {node}  {}  {step}", printer.tone("step failed", Tone::Bad)));

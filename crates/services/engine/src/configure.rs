@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use muster_api::{ApplyEvent, ApplyRequest, ConfigPhase, EventBody, StepOutcome};
 use muster_stdx::Backoff;
-use muster_types::{NodeName, Phase, Redacted};
+use muster_types::{Phase, Redacted};
 use tokio::time::Instant;
 
 use crate::board::Blocked;
@@ -198,8 +198,8 @@ impl Progress {
 }
 
 /// Names, as many as fit into a line.
-fn some(names: &BTreeSet<NodeName>) -> String {
-    let shown: Vec<&str> = names.iter().take(NAMES_SHOWN_MAX).map(NodeName::as_str).collect();
+pub(crate) fn some(names: &BTreeSet<impl std::fmt::Display>) -> String {
+    let shown: Vec<String> = names.iter().take(NAMES_SHOWN_MAX).map(ToString::to_string).collect();
     let more = names.len() - shown.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", shown.join(", "))

@@ -11,6 +11,7 @@ use muster_store::{Intent, IntentAction, LeaseHolder, Store};
 use muster_types::{ClusterName, Generation, NodeName, Timestamp};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::bake::unbaked;
 use crate::blueprint::Blueprint;
 use crate::compile::{DesiredNode, Members};
 use crate::facts::{ask_agents, facts, members, renewals, running};
@@ -141,6 +142,7 @@ impl Engine {
             recorded: observation.recorded(),
             begun: observation.intents.iter().map(begun_input).collect(),
             facts: BTreeMap::new(),
+            unbaked: BTreeMap::new(),
             policy: self.config.policy.clone(),
         };
         // A node that gets another machine gets another address: what others are given can only be known then. That
@@ -157,8 +159,23 @@ impl Engine {
                 break (plan, members);
             }
         };
+        let plan = self.with_images(blueprint, &desired, (plan, inputs)).await;
         let renewals = renewals(&self.config, &replies, Timestamp::now());
         Ok(Prepared { plan, desired, observation, members, renewals, generation })
+    }
+
+    /// The same plan, which also names the images that have to be made for it.
+    async fn with_images(
+        &self,
+        blueprint: &dyn Blueprint,
+        desired: &[DesiredNode],
+        (plan, mut inputs): (Plan, Inputs),
+    ) -> Plan {
+        let made = plan.actions().iter().filter(|action| matches!(action.verb, Verb::Create | Verb::Replace));
+        let made: BTreeSet<&NodeName> = made.map(|action| &action.node).collect();
+        let nodes = desired.iter().filter(|node| made.contains(&node.name)).collect();
+        inputs.unbaked = unbaked(&self.config, blueprint, nodes).await;
+        if inputs.unbaked.is_empty() { plan } else { muster_plan::plan(&inputs) }
     }
 }
 

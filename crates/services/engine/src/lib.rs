@@ -1,5 +1,6 @@
 //! Makes clusters what their files say: observes, plans, executes with intents written down first, verifies, accounts.
 
+mod bake;
 mod blueprint;
 mod board;
 mod change;

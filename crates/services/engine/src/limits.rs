@@ -18,6 +18,8 @@ pub struct Limits {
     pub provider_call: Duration,
     /// One list of machines.
     pub list: Duration,
+    /// One image, from the first download to the last file.
+    pub bake: Duration,
     /// From a taken order to a machine that runs.
     pub boot: Duration,
     /// From a running machine to an agent that answers.
@@ -42,6 +44,7 @@ impl Default for Limits {
             pause_longest: Duration::from_secs(5),
             provider_call: Duration::from_mins(10),
             list: Duration::from_secs(30),
+            bake: Duration::from_hours(2),
             boot: Duration::from_mins(15),
             reach: Duration::from_mins(2),
             ask: Duration::from_secs(3),

@@ -167,6 +167,9 @@ impl<'a> NodeRun<'a> {
 
     /// One try, from wherever the node is to all its checks passed.
     async fn attempt(&mut self, verb: Verb) -> Result<(), Stop> {
+        if matches!(verb, Verb::Create | Verb::Replace) {
+            self.bake().await?;
+        }
         self.adopt(verb);
         // What the last try began is open like what an earlier run began.
         self.open.extend(self.intent.take());

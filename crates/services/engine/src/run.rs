@@ -9,6 +9,7 @@ use muster_types::Generation;
 use tokio::sync::Semaphore;
 
 use crate::EngineConfig;
+use crate::bake::Kitchen;
 use crate::blueprint::Blueprint;
 use crate::board::Board;
 use crate::events::Emitter;
@@ -22,6 +23,7 @@ pub(crate) struct Run<'a> {
     pub(crate) owner_tag: &'a str,
     pub(crate) blueprint: &'a dyn Blueprint,
     pub(crate) board: Board,
+    pub(crate) kitchen: Kitchen,
     /// Machines at work at the provider.
     pub(crate) provider_slots: Semaphore,
     /// Agents at work.

@@ -15,6 +15,7 @@ use muster_types::{NodeName, Phase, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::bake::Kitchen;
 use crate::blueprint::Blueprint;
 use crate::board::Board;
 use crate::compile::DesiredNode;
@@ -177,6 +178,7 @@ async fn execute(
         owner_tag: &observation.owner_tag,
         blueprint,
         board: Board::new(&desired, members),
+        kitchen: Kitchen::new(config, blueprint),
         provider_slots: Semaphore::new(concurrency(config)),
         agent_slots: Semaphore::new(config.limits.agents_max),
     };

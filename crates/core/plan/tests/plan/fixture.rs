@@ -6,6 +6,7 @@
 //! recorded NODE GROUP token=T hash=H phase=PHASE [machine=M] [reason=WORDS]
 //! begun ACTION NODE token=T [machine=M]
 //! facts NODE answers|joins|silent=WHY [none|apply=STEPS|replace=WHY|unknown=NODES]
+//! unbaked NODE WORDS
 //! replace NODE
 //! ```
 
@@ -60,6 +61,7 @@ pub(crate) fn empty() -> Inputs {
         recorded: Vec::new(),
         begun: Vec::new(),
         facts: std::collections::BTreeMap::new(),
+        unbaked: std::collections::BTreeMap::new(),
         policy: Policy::default(),
     }
 }
@@ -74,6 +76,7 @@ pub(crate) fn parse(text: &str) -> Inputs {
             "recorded" => inputs.recorded.push(recorded(&line)),
             "begun" => inputs.begun.push(begun(&line)),
             "facts" => drop(inputs.facts.insert(line.node(1), facts(&line))),
+            "unbaked" => drop(inputs.unbaked.insert(line.node(1), line.word(2).replace('_', " "))),
             "replace" => drop(inputs.policy.replace.insert(line.node(1))),
             other => panic!("`{other}` begins no line of a fixture"),
         }

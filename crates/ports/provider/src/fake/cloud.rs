@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use muster_types::{ClientToken, MachineId, NodeName};
 
+use super::bakery::Images;
 use super::calls::{Call, CallLog};
 use super::fault::{Fault, Met, Operation, Rules};
 use super::guest::{Disk, Guest};
@@ -37,6 +38,8 @@ pub(super) struct State {
     /// By number, so in the order in which they were made.
     guests: BTreeMap<u32, Guest>,
     made: Vec<Made>,
+    /// None: machines start from whatever they are asked to.
+    pub(super) images: Option<Images>,
     /// There is something that machines share; it comes with the first of them.
     shared: bool,
 }
@@ -57,6 +60,7 @@ impl FakeCloud {
             handles: 0,
             guests: BTreeMap::new(),
             made: Vec::new(),
+            images: None,
             shared: false,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -74,6 +78,11 @@ impl FakeCloud {
 
     pub fn set_capabilities(&self, capabilities: Capabilities) {
         self.lock().capabilities = capabilities;
+    }
+
+    /// From now on a machine starts only from an image that was baked.
+    pub fn bake_images(&self) {
+        self.lock().images.get_or_insert_default();
     }
 
     /// Serves connections to machines, in place of the line protocol that `LineProbe` speaks. A visit stands still
@@ -203,10 +212,13 @@ impl State {
         listed
     }
 
-    pub(super) fn create(&mut self, request: &MachineRequest, met: &Met) -> Machine {
+    pub(super) fn create(&mut self, request: &MachineRequest, met: &Met) -> Result<Machine, ProviderError> {
         let twin = |guest: &&mut Guest| guest.lingers.is_none() && guest.machine.token == request.token;
         if let Some(guest) = self.guests.values_mut().find(twin) {
-            return guest.machine.clone();
+            return Ok(guest.machine.clone());
+        }
+        if self.images.as_ref().is_some_and(|images| !images.holds(request.image.as_ref(), &request.packages)) {
+            return Err(ProviderError::permanent("create", "its image was not baked").hint("bake it first"));
         }
         let number = u32::try_from(self.made.len() + 1).expect("fewer machines than addresses");
         let mut guest = Guest::new(number, request);
@@ -215,7 +227,7 @@ impl State {
         self.made.push(Made { id: machine.id.clone(), name: machine.name.clone(), token: machine.token.clone() });
         self.guests.insert(number, guest);
         self.shared = true;
-        machine
+        Ok(machine)
     }
 
     pub(super) fn destroy(&mut self, id: &MachineId, met: &Met) {

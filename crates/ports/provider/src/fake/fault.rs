@@ -18,6 +18,8 @@ pub enum Operation {
     Create,
     WaitRunning,
     Destroy,
+    /// The machine's name is the image's.
+    Bake,
     Start,
     Stop,
     Reboot,
@@ -41,6 +43,7 @@ impl Operation {
             Self::Create => "create",
             Self::WaitRunning => "wait",
             Self::Destroy => "destroy",
+            Self::Bake => "bake",
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Reboot => "reboot",

@@ -4,6 +4,7 @@
 //! every call through it hangs for ever, as the calls of a killed process do; the machines live on and another handle
 //! finds them. A machine boots when somebody waits for it: until then it is listed as being created.
 
+mod bakery;
 mod calls;
 mod cloud;
 mod fault;

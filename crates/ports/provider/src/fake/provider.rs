@@ -13,8 +13,8 @@ use super::guest::Guest;
 use super::life::{Edge, Life};
 use super::network::FakeDialer;
 use crate::{
-    Capabilities, Dialer, Factory, Faults, Machine, MachineRequest, MachineState, OpenContext, Provider, ProviderError,
-    Tags,
+    Bakery, Capabilities, Dialer, Factory, Faults, Machine, MachineRequest, MachineState, OpenContext, Provider,
+    ProviderError, Tags,
 };
 
 /// One process's view of a `FakeCloud`. Clones are the same handle.
@@ -27,10 +27,10 @@ pub struct FakeProvider {
 
 /// What a call is about.
 #[derive(Default)]
-struct About {
-    machine: Option<MachineId>,
-    name: Option<NodeName>,
-    token: Option<ClientToken>,
+pub(super) struct About {
+    pub(super) machine: Option<MachineId>,
+    pub(super) name: Option<NodeName>,
+    pub(super) token: Option<ClientToken>,
 }
 
 impl FakeProvider {
@@ -58,7 +58,7 @@ impl FakeProvider {
         self.life.calls()
     }
 
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         operation: Operation,
         about: About,
@@ -166,7 +166,7 @@ impl Provider for FakeProvider {
 
     async fn create(&self, request: &MachineRequest) -> Result<Machine, ProviderError> {
         let about = About { machine: None, name: Some(request.name.clone()), token: Some(request.token.clone()) };
-        self.call(Operation::Create, about, |state, met| Ok(state.create(request, met))).await
+        self.call(Operation::Create, about, |state, met| state.create(request, met)).await
     }
 
     async fn wait_running(&self, id: &MachineId) -> Result<Machine, ProviderError> {
@@ -232,6 +232,10 @@ impl Provider for FakeProvider {
 
     fn faults(&self) -> Option<&dyn Faults> {
         self.capabilities().faults.then_some(self as &dyn Faults)
+    }
+
+    fn bakery(&self) -> Option<Arc<dyn Bakery>> {
+        self.baker()
     }
 
     async fn release(&self) -> Result<(), ProviderError> {

@@ -27,6 +27,8 @@ pub(crate) struct TestGroup {
     pub(crate) needs: Vec<&'static str>,
     pub(crate) wants: Wants,
     pub(crate) machine: &'static str,
+    pub(crate) image: Option<&'static str>,
+    pub(crate) packages: Vec<&'static str>,
     /// A file on each node.
     pub(crate) motd: &'static str,
     /// A command on each node.
@@ -44,6 +46,8 @@ impl TestGroup {
             needs: Vec::new(),
             wants: Wants::Nothing,
             machine: "small",
+            image: None,
+            packages: Vec::new(),
             motd: "hello",
             command: "true",
             on_failure: OnFailure::Keep,
@@ -92,17 +96,18 @@ impl Blueprint for TestBlueprint {
     fn desired(
         &self,
         _existing: &BTreeMap<GroupName, BTreeSet<NodeName>>,
-        _scaled: &BTreeMap<GroupName, u32>,
+        scaled: &BTreeMap<GroupName, u32>,
     ) -> Vec<DesiredNode> {
         let nodes = self.groups.iter().flat_map(|group| {
             let name = GroupName::new(group.name).unwrap();
-            (1..=group.count).map(move |index| DesiredNode {
+            let count = scaled.get(&name).copied().unwrap_or(group.count);
+            (1..=count).map(move |index| DesiredNode {
                 name: NodeName::of(&name, index).unwrap(),
                 group: name.clone(),
                 needs: group.needs.iter().map(|need| GroupName::new(*need).unwrap()).collect(),
                 provider: "fake".to_owned(),
-                image: None,
-                packages: BTreeSet::new(),
+                image: group.image.map(str::to_owned),
+                packages: group.packages.iter().map(|package| (*package).to_owned()).collect(),
                 shared_folders: BTreeSet::new(),
                 size: Size::default(),
                 settings: None,

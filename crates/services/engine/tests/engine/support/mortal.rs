@@ -9,7 +9,10 @@ use muster_api::Event;
 use muster_api::{ApplyEvent, ApplyRequest, Check, CheckEvent, StatusReply};
 use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream};
 use muster_provider::fake::{Edge, FakeProvider};
-use muster_provider::{Capabilities, Dialer, Faults, Machine, MachineRequest, Provider, ProviderError, Tags};
+use muster_provider::{
+    BakeProgress, BakeRequest, BakedImage, Bakery, Capabilities, Dialer, Faults, ImageId, Machine, MachineRequest,
+    Provider, ProviderError, Tags,
+};
 use muster_store::{ClusterRecord, Intent, IntentId, Lease, LeaseHolder, NodeRecord, Revision, Store, StoreError};
 use muster_store_sqlite::SqliteStore;
 use muster_types::{ClusterName, Generation, MachineId, NodeName, Redacted};
@@ -206,8 +209,40 @@ impl Provider for Mortal<FakeProvider> {
         self.inner.faults()
     }
 
+    fn bakery(&self) -> Option<Arc<dyn Bakery>> {
+        let inner = self.inner.bakery()?;
+        Some(Arc::new(Mortal { inner, life: self.life.clone() }))
+    }
+
     async fn release(&self) -> Result<(), ProviderError> {
         self.life.call("release", self.inner.release()).await
+    }
+}
+
+#[async_trait]
+impl Bakery for Mortal<Arc<dyn Bakery>> {
+    async fn is_baked(&self, request: &BakeRequest) -> Result<bool, ProviderError> {
+        self.life.call("is baked", self.inner.is_baked(request)).await
+    }
+
+    async fn bake(
+        &self,
+        request: &BakeRequest,
+        progress: &(dyn Fn(BakeProgress) + Send + Sync),
+    ) -> Result<Option<BakedImage>, ProviderError> {
+        self.life.call("bake", self.inner.bake(request, progress)).await
+    }
+
+    async fn list(&self) -> Result<Vec<BakedImage>, ProviderError> {
+        self.life.call("list images", self.inner.list()).await
+    }
+
+    async fn remove(&self, id: &ImageId) -> Result<(), ProviderError> {
+        self.life.call("remove image", self.inner.remove(id)).await
+    }
+
+    async fn prune(&self) -> Result<Vec<BakedImage>, ProviderError> {
+        self.life.call("prune images", self.inner.prune()).await
     }
 }
 
