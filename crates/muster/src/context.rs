@@ -9,13 +9,13 @@ use muster_api::Event;
 use muster_doc::Tree;
 use muster_engine::compile::{self, Compiled};
 use muster_engine::{AgentLinks, Engine, EngineConfig, Limits, TransportLinks};
-use muster_pki::Authority;
+use muster_pki::{Authority, Secrets};
 use muster_plan::Policy;
 use muster_provider::{OpenContext, Provider};
 use muster_store::{LeaseHolder, NodeRecord, Store};
 use muster_store_sqlite::SqliteStore;
 use muster_sys::process;
-use muster_types::{ClusterName, natural_order};
+use muster_types::{ClusterName, Redacted, natural_order};
 use tokio::sync::mpsc;
 
 use crate::error::Failure;
@@ -45,6 +45,8 @@ pub(crate) struct Opened {
     provider_name: String,
     /// None before the first `up`.
     authority: Option<Arc<Authority>>,
+    /// Values that nothing may show.
+    pub(crate) secrets: Vec<Redacted<String>>,
 }
 
 impl Context {
@@ -115,12 +117,14 @@ impl Context {
             .as_deref()
             .and_then(|text| muster_doc::parse(&mut muster_doc::SourceMap::default(), "settings", text).0);
         let provider = self.provider(&name, &record.provider, settings).await?;
-        let authority = Some(Arc::new(Authority::open_or_create(&self.paths.pki(&name), &name)?));
-        Ok(Opened { name, store, provider, provider_name: record.provider, authority })
+        let pki = self.paths.pki(&name);
+        let authority = Some(Arc::new(Authority::open_or_create(&pki, &name)?));
+        let secrets = Secrets::read(&pki)?.values().cloned().collect();
+        Ok(Opened { name, store, provider, provider_name: record.provider, authority, secrets })
     }
 
-    /// Opens the cluster of a file, whether it is there or not. Makes nothing.
-    pub(crate) async fn look_at(&self, compiled: &Compiled) -> Result<Opened, Failure> {
+    /// Opens the cluster of a file, whether it is there or not. Makes nothing: templates see the secrets that are there.
+    pub(crate) async fn look_at(&self, compiled: &mut Compiled) -> Result<Opened, Failure> {
         let name = compiled.spec.name.value.clone();
         let store = self.store()?;
         let provider_name = provider_of(compiled)?;
@@ -129,11 +133,14 @@ impl Context {
         let pki = self.paths.pki(&name);
         let authority =
             if pki.join("ca.crt").exists() { Some(Arc::new(Authority::open_or_create(&pki, &name)?)) } else { None };
-        Ok(Opened { name, store, provider, provider_name, authority })
+        let secrets = Secrets::read(&pki)?;
+        let values = secrets.values().cloned().collect();
+        compiled.give_secrets(secrets);
+        Ok(Opened { name, store, provider, provider_name, authority, secrets: values })
     }
 
-    /// As `look_at`, for those who may make machines, and makes the cluster's CA if there is none.
-    pub(crate) async fn create(&self, compiled: &Compiled) -> Result<Opened, Failure> {
+    /// As `look_at`, for those who may make machines, and makes the cluster's CA and secrets where there are none.
+    pub(crate) async fn create(&self, compiled: &mut Compiled) -> Result<Opened, Failure> {
         let factory = registry::find(&provider_of(compiled)?)?;
         factory.permitted().map_err(|error| Failure::Error {
             hint: error.hint.clone(),
@@ -145,6 +152,9 @@ impl Context {
             let authority = Authority::open_or_create(&self.paths.pki(&opened.name), &opened.name)?;
             opened.authority = Some(Arc::new(authority));
         }
+        let secrets = Secrets::open_or_create(&self.paths.pki(&opened.name), compiled.wanted_secrets())?;
+        opened.secrets = secrets.values().cloned().collect();
+        compiled.give_secrets(secrets);
         Ok(opened)
     }
 

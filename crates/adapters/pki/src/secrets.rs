@@ -121,7 +121,7 @@ impl Secrets {
             // A map of texts always becomes JSON.
             let text = serde_json::to_string_pretty(&stored)
                 .map_err(|error| PkiError::Store { what: WHAT, source: error.into() })?;
-            files::store(&path, WHAT, &text)?;
+            files::store(&path, WHAT, &(text + "\n"))?;
             secrets = stored.secrets;
         }
         Ok(Self(secrets))

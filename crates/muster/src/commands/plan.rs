@@ -28,8 +28,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
-    let compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
-    let opened = context.look_at(&compiled).await?;
+    let mut compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    let opened = context.look_at(&mut compiled).await?;
     let policy = policy(args.replace.as_deref(), &opened).await?;
     let plan = opened.engine("plan", 1, policy)?.engine.plan(&compiled).await?;
     if context.printer.is_text() {

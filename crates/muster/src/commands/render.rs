@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use muster_api::NodeFacts;
 use muster_engine::compile::{Compiled, Member, Members, RenderFault};
-use muster_types::NodeName;
+use muster_pki::Secrets;
+use muster_store::NodeRecord;
+use muster_types::{NodeName, Redacted};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -13,7 +16,9 @@ use crate::exit::ExitStatus;
 
 /// Print what a node would be given, as it would be given
 ///
-/// Addresses are those of the running cluster, where there is one; others can be given.
+/// Addresses are those of the running cluster, where there is one; others can be given. A node whose address is given
+/// counts as one that has joined, with 2 CPUs and 2 GiB of memory unless it has said otherwise. Secrets stand as
+/// `<secret RECIPE/NAME>`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  muster render cluster.yaml --node web-1 --any-address 203.0.113.7,10.0.0.7\n  \
                         muster render --address web-1=10.0.0.1 --address web-2=10.0.0.2")]
@@ -32,6 +37,9 @@ pub(crate) struct Args {
     /// Render for this provider
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
+    /// Show secrets as the nodes get them
+    #[arg(long)]
+    show_secrets: bool,
 }
 
 /// One argument of the command line with several addresses in it.
@@ -56,7 +64,8 @@ fn parse_address(text: &str) -> Result<(NodeName, Vec<IpAddr>), String> {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
-    let compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    let mut compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    give_secrets(args.show_secrets, &mut compiled, context)?;
     let members = members(&args, &compiled, context).await?;
     let names: Vec<NodeName> = match &args.node {
         Some(node) if members.0.contains_key(node) => vec![node.clone()],
@@ -89,25 +98,50 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     Ok(ExitStatus::DONE)
 }
 
+/// A mark for each secret; the secret itself, where it is made already and may be shown.
+fn give_secrets(show: bool, compiled: &mut Compiled, context: &Context) -> Result<(), Failure> {
+    let there = if show { Secrets::read(&context.paths.pki(&compiled.spec.name.value))? } else { Secrets::default() };
+    let wanted = compiled.wanted_secrets().keys().cloned();
+    let given = wanted.map(|name| {
+        let mark = || Redacted::new(format!("<secret {name}>"));
+        let value = there.get(&name).cloned().unwrap_or_else(mark);
+        (name, value)
+    });
+    let given: Secrets = given.collect();
+    if show && compiled.wanted_secrets().keys().any(|name| there.get(name).is_none()) {
+        context.printer.note("Secrets that stand as `<secret …>` are made by the first `muster up`.");
+    }
+    compiled.give_secrets(given);
+    Ok(())
+}
+
 /// The nodes of the file with their addresses: given ones first, then those of the running cluster.
 async fn members(args: &Args, compiled: &Compiled, context: &Context) -> Result<Members, Failure> {
-    let mut known: BTreeMap<NodeName, Vec<IpAddr>> = BTreeMap::new();
+    let mut known: BTreeMap<NodeName, NodeRecord> = BTreeMap::new();
     if context.paths.database().exists() {
         for record in context.store()?.nodes(&compiled.spec.name.value).await? {
-            known.insert(record.name, record.addresses);
+            known.insert(record.name.clone(), record);
         }
     }
     let mut members = BTreeMap::new();
     for node in compiled.desired(&BTreeMap::new(), &BTreeMap::new()) {
         let given = args.addresses.iter().find(|(name, _)| *name == node.name).map(|(_, addresses)| addresses.clone());
-        let any = args.any_address.as_ref().map(|any| any.0.clone());
-        let addresses = given.or(any).or_else(|| known.remove(&node.name)).unwrap_or_default();
-        members.insert(node.name, Member { group: node.group, addresses, facts: None });
+        let given = given.or_else(|| args.any_address.as_ref().map(|any| any.0.clone()));
+        let (addresses, facts) =
+            known.remove(&node.name).map_or_else(Default::default, |record| (record.addresses, record.facts));
+        let facts = facts.or_else(|| given.is_some().then(small_machine));
+        let addresses = given.unwrap_or(addresses);
+        members.insert(node.name, Member { group: node.group, addresses, facts });
     }
     if let Some((name, _)) = args.addresses.iter().find(|(name, _)| !members.contains_key(name)) {
         return Err(Failure::usage(format!("the file describes no node `{name}`"), "look at the names of `--address`"));
     }
     Ok(Members(members))
+}
+
+fn small_machine() -> NodeFacts {
+    let architecture = std::env::consts::ARCH.to_owned();
+    NodeFacts { cpus: 2, memory_bytes: 2 << 30, architecture, ..NodeFacts::default() }
 }
 
 fn failure(fault: RenderFault, node: &NodeName, compiled: &Compiled) -> Failure {

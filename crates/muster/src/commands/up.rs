@@ -46,11 +46,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
-    let compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    let mut compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
     let printer = &context.printer;
     let name = args.file.as_ref().map_or_else(|| "cluster.yaml".to_owned(), |file| file.display().to_string());
     let interrupt = Interrupt::listen(printer, format!("muster up {name}"))?;
-    let opened = context.create(&compiled).await?;
+    let opened = context.create(&mut compiled).await?;
     let policy = policy(args.replace.as_deref(), &opened).await?;
     let Ready { engine, events } = opened.engine("up", usize::from(args.parallel), policy)?;
     // Held from the plan to its end, so that nothing moves in between.

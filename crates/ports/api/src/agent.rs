@@ -1,6 +1,7 @@
 //! Requests and answers of the agent's API. Streams are one JSON document a line.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use muster_types::{ClusterName, Generation, NodeName, Redacted, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -120,11 +121,21 @@ pub struct RenewRequest {
 
 /// `POST /v1/config`: apply a cloud-config document. Answers with a stream of `ApplyEvent`. The same document again,
 /// while it is applied, joins the stream from its start. A lower generation than the newest is refused (409).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplyRequest {
     pub generation: Generation,
     pub hash: String,
     pub document: String,
+}
+
+impl fmt::Debug for ApplyRequest {
+    /// Documents hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApplyRequest")
+            .field("generation", &self.generation)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

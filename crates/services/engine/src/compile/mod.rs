@@ -21,6 +21,7 @@ mod statics;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,8 +130,8 @@ pub struct Member {
     pub facts: Option<NodeFacts>,
 }
 
-/// What one node is given.
-#[derive(Debug, Clone, PartialEq)]
+/// What one node is given. It may hold secrets, so `Debug` shows little of it.
+#[derive(Clone, PartialEq)]
 pub struct Rendered {
     /// `#cloud-config` and YAML.
     pub document: String,
@@ -142,6 +143,16 @@ pub struct Rendered {
     pub left_out: BTreeSet<NodeName>,
     /// Whether templates speak of nodes by `members`, so that a change among them may change this.
     pub follows: bool,
+}
+
+impl fmt::Debug for Rendered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rendered")
+            .field("hash", &self.hash)
+            .field("left_out", &self.left_out)
+            .field("follows", &self.follows)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why there is nothing to give to a node.

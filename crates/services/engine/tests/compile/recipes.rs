@@ -85,7 +85,7 @@ fn parts_become_a_cloud_config() {
     let packages: Vec<Vec<&str>> =
         nodes.iter().map(|node| node.packages.iter().map(String::as_str).collect()).collect();
     assert_eq!(packages, [&["common", "head-safe"][..], &["common"], &["common"]]);
-    assert_eq!(nodes[1].needs.iter().map(|need| need.as_str()).collect::<Vec<_>>(), ["top"]);
+    assert_eq!(nodes[1].needs.iter().map(muster_types::GroupName::as_str).collect::<Vec<_>>(), ["top"]);
     assert!(nodes[0].needs.is_empty());
     assert_eq!(nodes[0].shared_folders, BTreeSet::from(["/srv/data".into()]));
 }
