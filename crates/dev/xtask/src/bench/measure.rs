@@ -43,16 +43,26 @@ pub(super) struct Memory {
     pub(super) cgroup: u64,
 }
 
-/// The memory of the machine with this id, or of the shepherd.
-pub(super) fn memory(id: &str) -> Result<Memory> {
+/// The cgroup of the machine with this id, or of the shepherd.
+fn cgroup(id: &str) -> Result<PathBuf> {
     let top = memory_hierarchy();
     let mut scopes = fs_err::read_dir(&top)?.flatten().map(|scope| scope.path().join(id));
-    let folder =
-        scopes.find(|folder| folder.is_dir()).with_context(|| format!("no cgroup of {id} below {}", top.display()))?;
+    scopes.find(|folder| folder.is_dir()).with_context(|| format!("no cgroup of {id} below {}", top.display()))
+}
+
+/// The processes of the machine with this id, or the shepherd.
+pub(super) fn processes(id: &str) -> Result<Vec<u32>> {
+    let listed = fs_err::read_to_string(cgroup(id)?.join("cgroup.procs"))?;
+    Ok(listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// The memory of the machine with this id, or of the shepherd.
+pub(super) fn memory(id: &str) -> Result<Memory> {
+    let folder = cgroup(id)?;
     let file = if is_cgroup_v2() { "memory.current" } else { "memory.usage_in_bytes" };
     let cgroup = fs_err::read_to_string(folder.join(file))?.trim().parse().context("a cgroup counts in bytes")?;
     let mut pss = 0;
-    for pid in fs_err::read_to_string(folder.join("cgroup.procs"))?.split_whitespace() {
+    for pid in processes(id)? {
         // A process of a health check may have ended meanwhile.
         let Ok(rollup) = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
         pss += pss_of(&rollup).with_context(|| format!("process {pid} has no Pss"))?;

@@ -1,7 +1,10 @@
 //! `cargo xtask bench NAME`: the release build of the program, measured from outside.
 
+mod banners;
+mod docker;
 mod measure;
 mod nodes;
+mod ssh;
 
 use std::path::PathBuf;
 
@@ -26,26 +29,34 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Name {
-    /// Time from command to ready, memory a node, and changes, at 1, 20 and 100 local nodes
+    /// Time from command to ready, memory a node, and changes, at 1, 20 and 100 local nodes; and against Docker
     Nodes(nodes::Args),
+    /// Read SSH banners; the other benchmarks start it inside a network
+    #[command(hide = true)]
+    Banners(banners::Args),
 }
 
 const PAGE: &str = "docs/BENCH.md";
 const FIRST_LINES: &str = "# Benchmarks\n\nWritten by `cargo xtask bench NAME`: the figures of the last run.\n";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Name::Banners(banners) = &args.name {
+        return banners::read_all(banners);
+    }
     let program = match &args.program {
         Some(program) => program.clone(),
         None => build()?,
     };
-    let Name::Nodes(nodes) = &args.name;
-    let figures = nodes::run(nodes, &program)?;
+    let (section, figures) = match &args.name {
+        Name::Nodes(nodes) => ("nodes", nodes::run(nodes, &program)?),
+        Name::Banners(_) => return Ok(()),
+    };
     let body = format!("{}\n\n{figures}", occasion()?);
     say(&body);
     if !args.no_write {
         let path = workspace::root().join(PAGE);
         let old = fs_err::read_to_string(&path).unwrap_or_else(|_| FIRST_LINES.to_owned());
-        fs_err::write(&path, page::replace_section(&old, "nodes", &body))?;
+        fs_err::write(&path, page::replace_section(&old, section, &body))?;
         say(&format!("written: {PAGE}"));
     }
     Ok(())

@@ -8,21 +8,25 @@ use anyhow::{Context as _, Result, ensure};
 use muster_testkit::Sandbox;
 
 use super::measure::{Memory, mebibytes, median, memory, milliseconds};
+use super::ssh;
 use crate::out::say;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How often each number of nodes is built; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
-    runs: u32,
+    pub(super) runs: u32,
     /// Numbers of nodes
     #[arg(long, value_delimiter = ',', default_values_t = [1, 20, 100])]
-    nodes: Vec<u32>,
+    pub(super) nodes: Vec<u32>,
+    /// Leave out the comparison with Docker
+    #[arg(long)]
+    no_docker: bool,
 }
 
 const CLUSTER: &str = "bench";
 /// The cgroup that the shepherd itself is in.
-const SHEPHERD: &str = "shepherd";
+pub(super) const SHEPHERD: &str = "shepherd";
 
 const METHOD: &str = "Method: each run in a fresh state folder, with no other cluster on the machine. Times are from \
     starting the command to its end, seen by the process that started it; `up` ends when every node is ready. Medians of \
@@ -60,7 +64,11 @@ pub(super) fn run(args: &Args, program: &Path) -> Result<String> {
         }
         columns.push((nodes, runs));
     }
-    table(&columns, args.runs)
+    let table = table(&columns, args.runs)?;
+    if args.no_docker {
+        return Ok(table);
+    }
+    Ok(format!("{table}\n\n{}", ssh::run(args, program)?))
 }
 
 fn measure(program: &Path, nodes: u32) -> Result<Run> {
