@@ -183,8 +183,13 @@ impl Running {
     }
 
     /// Waits until it has ended and everything that it wrote is read.
-    pub fn wait(mut self) -> Output {
-        let left = TIMEOUT.saturating_sub(self.start.elapsed());
+    pub fn wait(self) -> Output {
+        self.wait_within(TIMEOUT)
+    }
+
+    /// As `wait`, for what takes longer: counted from its start.
+    pub fn wait_within(mut self, limit: Duration) -> Output {
+        let left = limit.saturating_sub(self.start.elapsed());
         assert!(self.board.wait(left, |seen| seen.ended), "it does not end: {}", self.so_far());
         self.status = Some(self.child.wait().expect("a child can be waited for"));
         let elapsed = self.start.elapsed();

@@ -4,6 +4,7 @@ mod banners;
 mod docker;
 mod measure;
 mod nodes;
+mod slurm;
 mod ssh;
 
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub(crate) struct Args {
 enum Name {
     /// Time from command to ready, memory a node, and changes, at 1, 20 and 100 local nodes; and against Docker
     Nodes(nodes::Args),
+    /// Slurm from the example: nothing cached, everything cached, one node more, and down
+    Slurm(slurm::Args),
     /// Read SSH banners; the other benchmarks start it inside a network
     #[command(hide = true)]
     Banners(banners::Args),
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let (section, figures) = match &args.name {
         Name::Nodes(nodes) => ("nodes", nodes::run(nodes, &program)?),
+        Name::Slurm(slurm) => ("slurm", slurm::run(slurm, &program)?),
         Name::Banners(_) => return Ok(()),
     };
     let body = format!("{}\n\n{figures}", occasion()?);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use muster_testkit::Sandbox;
+use muster_testkit::{Output, Sandbox};
 use serde::Deserialize;
 
 use super::docker::{self, Docker};
@@ -16,6 +16,7 @@ use crate::out::say;
 
 const CLUSTER: &str = "bench-ssh";
 const IMAGE: &str = "debian-12";
+const BUILD_LIMIT: Duration = Duration::from_mins(5);
 
 const METHOD: &str = "Method: the same files, the base `debian-12`, and the same commands, which make host keys and start \
     sshd. *muster* is from starting `up` until every node's banner has been read, with `init: agent`; `up` ends when every \
@@ -42,7 +43,7 @@ struct Column {
 pub(super) fn run(args: &nodes::Args, program: &Path) -> Result<String> {
     let sandbox = Sandbox::alone(program);
     say("making the images");
-    let built = sandbox.muster(&["image", "build", IMAGE]);
+    let built = build(&sandbox, &[]);
     if built.code != 0 {
         return Ok(skipped(&format!("the image {IMAGE} cannot be made: {}", first_line(&built.stderr))));
     }
@@ -69,6 +70,10 @@ pub(super) fn run(args: &nodes::Args, program: &Path) -> Result<String> {
     table(&columns, docker.as_ref().err().map(|reason| format!("{reason:#}")).as_deref())
 }
 
+fn build(sandbox: &Sandbox, more: &[&str]) -> Output {
+    sandbox.start(&[&["image", "build", IMAGE], more].concat()).wait_within(BUILD_LIMIT)
+}
+
 fn skipped(reason: &str) -> String {
     format!("### SSH\n\nskipped: {reason}")
 }
@@ -78,7 +83,7 @@ fn first_line(text: &str) -> &str {
 }
 
 fn start_docker(sandbox: &Sandbox) -> Result<Docker> {
-    let built = sandbox.muster(&["image", "build", IMAGE, "--packages", docker::PACKAGES]);
+    let built = build(sandbox, &["--with", docker::PACKAGES]);
     anyhow::ensure!(built.code == 0, "its packages cannot be installed: {}", first_line(&built.stderr));
     let (mut base, mut software) = (None, None);
     for entry in fs_err::read_dir(sandbox.state().join("images/layers"))? {
