@@ -63,6 +63,9 @@ pub(crate) enum Command {
         #[arg(hide = true)]
         folder: std::path::PathBuf,
     },
+    /// The agent of a local node whose first process is systemd
+    #[command(hide = true)]
+    NodeAgent,
     /// Writes the reference of the command line
     #[command(hide = true)]
     GenerateReference,

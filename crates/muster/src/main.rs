@@ -32,10 +32,11 @@ fn main() -> ExitCode {
             return status.into();
         }
     };
-    // These two must run before there is a second thread.
+    // These must run before there is a second thread.
     match cli.command {
         Command::Shepherd(args) => commands::shepherd::run(&args).into(),
         Command::NodeInit { .. } => ExitCode::from(commands::node_init::run()),
+        Command::NodeAgent => ExitCode::from(commands::node_init::run_unit()),
         command => run(&cli.global, command).into(),
     }
 }
@@ -77,7 +78,9 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Down(args) => Box::pin(commands::down::run(args, context)).await,
         Command::Explain(args) => commands::explain::run(&args, context),
         Command::GenerateReference => Ok(commands::reference::run(context)),
-        Command::Shepherd(_) | Command::NodeInit { .. } => unreachable!("taken care of before there is a runtime"),
+        Command::Shepherd(_) | Command::NodeInit { .. } | Command::NodeAgent => {
+            unreachable!("taken care of before there is a runtime")
+        }
     }
 }
 

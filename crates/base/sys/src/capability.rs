@@ -15,6 +15,8 @@ const DROPPED: [(&str, libc::c_ulong); 9] = [
     ("perfmon", 38),
 ];
 
+const SYS_RESOURCE: libc::c_ulong = 24;
+
 /// Takes capabilities off the bounding set: no program that this process executes can have them.
 pub fn drop_dangerous() -> io::Result<()> {
     for (_, number) in DROPPED {
@@ -26,6 +28,13 @@ pub fn drop_dangerous() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether programs that this process executes may raise limits and make themselves less likely to be ended when memory
+/// is short (`CAP_SYS_RESOURCE`).
+pub fn may_raise_limits() -> bool {
+    // SAFETY: prctl with plain numbers.
+    unsafe { libc::prctl(libc::PR_CAPBSET_READ, SYS_RESOURCE, 0, 0, 0) == 1 }
 }
 
 /// Makes files of this process close-on-exec from descriptor `first` on.

@@ -2,10 +2,16 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags};
+
+/// From linux/mount.h.
+const FSOPEN_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+const FSMOUNT_CLOEXEC: libc::c_uint = 1;
 
 /// A mount that failed, with what and where.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,32 @@ pub fn bind(from: &Path, at: &Path) -> Result<(), MountError> {
 pub fn bind_read_only(from: &Path, at: &Path) -> Result<(), MountError> {
     bind(from, at)?;
     set_read_only(at).map_err(failed(&format!("{} read-only", from.display()), at))
+}
+
+/// A mount of a pseudo file system that has no place in the tree and lasts as long as the file: what is in it is
+/// reached through `/proc/self/fd`. Needs Linux 5.2.
+pub fn detached(kind: &str) -> io::Result<OwnedFd> {
+    let kind = CString::new(kind).map_err(io::Error::other)?;
+    // SAFETY: the text outlives the call.
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
+    let nothing = std::ptr::null::<libc::c_char>();
+    // SAFETY: an open file and no pointers but null ones.
+    let created =
+        unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, nothing, nothing, 0) };
+    if created != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: an open file and plain numbers.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0) })
+}
+
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let descriptor = RawFd::try_from(result).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// The whole tree below a mount at once, where the kernel can (5.12); else the mount itself.

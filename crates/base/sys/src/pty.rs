@@ -29,14 +29,7 @@ impl Pty {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let controller = nix::pty::posix_openpt(flags)?;
         nix::pty::unlockpt(&controller)?;
-        // The other end is asked for by descriptor: its path may be hidden or belong to another instance of devpts.
-        // SAFETY: an ioctl with plain numbers on a descriptor that is open.
-        let terminal = unsafe { libc::ioctl(controller.as_raw_fd(), libc::TIOCGPTPEER, flags.bits()) };
-        if terminal < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
-        let terminal = unsafe { OwnedFd::from_raw_fd(terminal) };
+        let terminal = peer(&controller)?;
         let mut settings = termios::tcgetattr(&terminal)?;
         // So that erasing in a line takes whole characters.
         settings.input_flags.insert(InputFlags::IUTF8);
@@ -50,6 +43,19 @@ impl Pty {
     pub fn give_to(&self, uid: u32) -> io::Result<()> {
         Ok(nix::unistd::fchown(&self.terminal, Some(Uid::from_raw(uid)), None::<Gid>)?)
     }
+}
+
+/// Opens the end that programs see, asked for by descriptor: its path may be hidden or belong to another instance of
+/// devpts. After a hangup of the line this is how it comes back.
+pub fn peer(controller: &impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    // SAFETY: an ioctl with plain numbers on a descriptor that is open.
+    let terminal = unsafe { libc::ioctl(controller.as_fd().as_raw_fd(), libc::TIOCGPTPEER, flags.bits()) };
+    if terminal < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(terminal) })
 }
 
 /// Tells the programs on a terminal (by SIGWINCH) that its window has another size.

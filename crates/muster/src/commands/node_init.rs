@@ -1,28 +1,37 @@
-//! `muster node-init`: the first process of a local node, and the agent in it. Hidden; the shepherd starts it.
+//! `muster node-init` and `muster node-agent`: the first process of a local node, and the agent in it. Hidden: the
+//! shepherd starts the one, and systemd of a node the other.
 
 use muster_agent::{Agent, AgentConfig};
-use muster_provider_local::{NodeContext, run_node_init};
+use muster_provider_local::{NodeContext, node_agent_context, run_node_init};
 use muster_stdx::chain;
 
 use crate::output::{Format, Printer};
 
 const FAILED: u8 = 70;
 
+/// PID 1.
 pub(crate) fn run() -> u8 {
-    let code = run_node_init(|context| match run_agent(context) {
-        Ok(()) => 0,
-        Err(error) => {
-            Printer::new(Format::Text).note(&format!("agent: {}", chain(error.as_ref())));
-            i32::from(FAILED)
-        }
-    });
-    match code {
+    match run_node_init(|context| i32::from(agent(context))) {
         Ok(code) => u8::try_from(code).unwrap_or(FAILED),
-        Err(error) => {
-            Printer::new(Format::Text).note(&chain(&error));
-            FAILED
-        }
+        Err(error) => complain(&error),
     }
+}
+
+/// A unit of systemd.
+pub(crate) fn run_unit() -> u8 {
+    node_agent_context().map_or_else(|error| complain(&error), agent)
+}
+
+fn agent(context: NodeContext) -> u8 {
+    match run_agent(context) {
+        Ok(()) => 0,
+        Err(error) => complain(error.as_ref()),
+    }
+}
+
+fn complain(error: &(dyn std::error::Error + 'static)) -> u8 {
+    Printer::new(Format::Text).note(&format!("agent: {}", chain(error)));
+    FAILED
 }
 
 fn run_agent(context: NodeContext) -> anyhow::Result<()> {

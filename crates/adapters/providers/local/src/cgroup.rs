@@ -1,7 +1,9 @@
 //! Limits, freezing and accounting of nodes: cgroup v1, hybrid and v2.
 
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use muster_provider::Size;
 
@@ -22,16 +24,38 @@ enum Hierarchy {
     V1 { controller: &'static str, mount: PathBuf },
 }
 
+impl Hierarchy {
+    fn is_v2(&self) -> bool {
+        matches!(self, Self::V2(_))
+    }
+}
+
 /// The hierarchies of this machine that nodes are put into. None at all is possible: then there are no limits.
 #[derive(Debug, Clone)]
 pub(crate) struct Cgroups {
     hierarchies: Vec<Hierarchy>,
     scope: String,
+    /// A v2 hierarchy that is mounted for us alone, where nobody else has mounted one.
+    _own: Option<Arc<OwnedFd>>,
 }
 
 impl Cgroups {
     pub(crate) fn detect(scope: &str) -> io::Result<Self> {
-        Ok(Self { hierarchies: parse_mounts(&fs_err::read_to_string("/proc/self/mounts")?), scope: scope.to_owned() })
+        let mut hierarchies = parse_mounts(&fs_err::read_to_string("/proc/self/mounts")?);
+        let mut own = None;
+        // Every kernel has a v2 hierarchy, with those controllers that v1 leaves it.
+        if !hierarchies.iter().any(Hierarchy::is_v2)
+            && let Ok(file) = muster_sys::mount::detached("cgroup2")
+        {
+            hierarchies.push(Hierarchy::V2(format!("/proc/self/fd/{}", file.as_raw_fd()).into()));
+            own = Some(Arc::new(file));
+        }
+        Ok(Self { hierarchies, scope: scope.to_owned(), _own: own })
+    }
+
+    /// Whether systemd finds in a node what it needs: a v2 hierarchy, with or without controllers.
+    pub(crate) fn can_run_systemd(&self) -> bool {
+        self.hierarchies.iter().any(Hierarchy::is_v2)
     }
 
     fn folders(&self, group: &str) -> impl Iterator<Item = (&Hierarchy, PathBuf)> {
@@ -98,7 +122,7 @@ impl Cgroups {
 
     /// Removes the cgroup of a node whose processes have ended.
     pub(crate) fn remove(&self, group: &str) -> io::Result<()> {
-        self.folders(group).try_for_each(|(_, folder)| remove_empty(&folder))
+        self.folders(group).try_for_each(|(_, folder)| remove_tree(&folder))
     }
 
     /// Ends whatever is left of the scope and removes its cgroups: those of a shepherd that was killed, whose nodes may
@@ -149,7 +173,7 @@ fn limits(hierarchy: &Hierarchy, size: &Size) -> Vec<(&'static str, String)> {
         Hierarchy::V2(mount) => fs_err::read_to_string(mount.join("cgroup.controllers"))
             .is_ok_and(|list| list.split_whitespace().any(|name| name == controller)),
     };
-    let v2 = matches!(hierarchy, Hierarchy::V2(_));
+    let v2 = hierarchy.is_v2();
     let mut values = Vec::new();
     if has("pids") {
         values.push(("pids.max", PROCESSES_MAX.to_string()));
@@ -206,27 +230,54 @@ fn enable_controllers(mount: &Path, scope: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the processes of a cgroup, frozen ones too, and removes it.
+/// Ends the processes of a cgroup and of those below it, frozen ones too, and removes it.
 fn end_and_remove(folder: &Path) -> io::Result<()> {
     let until = std::time::Instant::now() + END_TIMEOUT;
     loop {
-        // A frozen process does not die; a hierarchy that cannot freeze has neither file.
-        for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
-            if folder.join(file).exists() {
-                fs_err::write(folder.join(file), value)?;
-            }
-        }
-        for pid in fs_err::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
-            // A process that this namespace does not see is listed as 0, which would stand for our own group.
-            let Some(pid) = pid.parse().ok().filter(|pid| *pid > 1) else { continue };
-            // It may have ended since the file was read.
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
-        }
-        match remove_empty(folder) {
+        end_processes(folder)?;
+        match remove_tree(folder) {
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy && std::time::Instant::now() < until => {}
             result => return result,
         }
     }
+}
+
+fn end_processes(folder: &Path) -> io::Result<()> {
+    // A frozen process does not die; a hierarchy that cannot freeze has neither file.
+    for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        if folder.join(file).exists() {
+            fs_err::write(folder.join(file), value)?;
+        }
+    }
+    for pid in fs_err::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
+        // A process that this namespace does not see is listed as 0, which would stand for our own group.
+        let Some(pid) = pid.parse().ok().filter(|pid| *pid > 1) else { continue };
+        // It may have ended since the file was read.
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
+    }
+    below(folder)?.iter().try_for_each(|child| end_processes(child))
+}
+
+/// The cgroups that a node's init has made in its own.
+fn below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs_err::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut children = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            children.push(entry.path());
+        }
+    }
+    Ok(children)
+}
+
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    below(folder)?.iter().try_for_each(|child| remove_tree(child))?;
+    remove_empty(folder)
 }
 
 /// The kernel needs a moment after the last process has been reaped: a few short tries.
@@ -259,6 +310,14 @@ mod tests {
             [Hierarchy::V1 { controller: "memory", .. }, Hierarchy::V1 { controller: "cpu", .. }, Hierarchy::V2(_)]
         ));
         assert!(parse_mounts("tmpfs /tmp tmpfs rw 0 0\n").is_empty());
+    }
+
+    #[test]
+    fn systemd_needs_the_second_version_mounted_or_to_be_mounted() {
+        let v1 = "cgroup /c/memory cgroup rw,memory 0 0\ncgroup /c/systemd cgroup rw,name=systemd 0 0\n";
+        assert!(!parse_mounts(v1).iter().any(Hierarchy::is_v2));
+        let twice = "cgroup2 /first cgroup2 rw 0 0\ncgroup2 /second cgroup2 rw 0 0\n";
+        assert!(matches!(&parse_mounts(twice)[..], [Hierarchy::V2(mount)] if mount == Path::new("/first")));
     }
 
     #[test]

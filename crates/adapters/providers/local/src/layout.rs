@@ -54,6 +54,11 @@ impl Layout {
         self.data.join("skeleton")
     }
 
+    /// Folders that machines share.
+    pub(crate) fn shared(&self) -> PathBuf {
+        self.data.join("shared")
+    }
+
     pub(crate) fn machines(&self) -> PathBuf {
         self.data.join("machines")
     }
@@ -98,6 +103,11 @@ impl MachineFolder {
 
     pub(crate) fn hosts(&self) -> PathBuf {
         self.0.join("hosts")
+    }
+
+    /// The FIFO that a node with systemd is heard on.
+    pub(crate) fn ready(&self) -> PathBuf {
+        self.0.join("ready")
     }
 
     pub(crate) fn console(&self) -> PathBuf {

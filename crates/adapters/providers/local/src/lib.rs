@@ -4,6 +4,7 @@
 //! the switch. What is on disk (`layout`) is the truth when no shepherd runs: every machine is then stopped.
 
 mod cgroup;
+mod console;
 mod dialer;
 mod hosts;
 mod image;
@@ -12,15 +13,20 @@ mod layout;
 mod machine;
 mod network;
 mod node_init;
+mod node_root;
+mod node_systemd;
 mod protocol;
 mod provider;
 mod record;
+mod request;
 mod serve;
 mod settings;
+mod shared;
 mod shepherd;
 mod skeleton;
 
 pub use layout::scope_name;
 pub use node_init::{NodeContext, run as run_node_init};
+pub use node_systemd::context as node_agent_context;
 pub use provider::LocalFactory;
 pub use shepherd::{ShepherdOptions, run as run_shepherd};

@@ -12,9 +12,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use crate::record::Record;
+use crate::settings::Init;
 
-/// How long PID 1 gets to end a node's processes before it is killed; its own patience is 3 s.
+/// How long PID 1 gets to end a node's processes before it is killed. The patience of our own init is 3 s; services of
+/// systemd may have something to write down.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
+const STOP_TIMEOUT_SYSTEMD: Duration = Duration::from_secs(30);
+/// What systemd starts `poweroff.target` and `reboot.target` on: SIGRTMIN+4 and SIGRTMIN+5 (systemd(1)).
+const POWER_OFF_SYSTEMD: i32 = 38;
+const REBOOT_SYSTEMD: i32 = 39;
 
 /// What should become of a machine whose process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,11 +124,24 @@ impl Machine {
         self.view.borrow().alive
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::SIGKILL as i32)
+    }
+
+    fn signal(&self, signal: i32) -> io::Result<()> {
         let process = lock(&self.process).clone();
         match process {
-            Some(pidfd) => muster_sys::process::signal_pidfd(pidfd.as_fd(), signal as i32),
+            Some(pidfd) => muster_sys::process::signal_pidfd(pidfd.as_fd(), signal),
             None => Ok(()),
+        }
+    }
+
+    /// How its PID 1 is asked to end, and how long it gets.
+    fn request(&self, wish: Wish) -> (i32, Duration) {
+        match (self.record.init, wish) {
+            (Init::Agent, _) => (Signal::SIGTERM as i32, STOP_TIMEOUT),
+            (Init::Systemd, Wish::Reboot) => (REBOOT_SYSTEMD, STOP_TIMEOUT_SYSTEMD),
+            (Init::Systemd, _) => (POWER_OFF_SYSTEMD, STOP_TIMEOUT_SYSTEMD),
         }
     }
 
@@ -137,12 +156,13 @@ impl Machine {
     pub(crate) async fn end(&self, wish: Wish) -> io::Result<()> {
         self.set_wish(wish);
         if wish == Wish::Stop || wish == Wish::Reboot {
-            self.signal(Signal::SIGTERM)?;
-            if tokio::time::timeout(STOP_TIMEOUT, self.wait_ended()).await.is_ok() {
+            let (signal, patience) = self.request(wish);
+            self.signal(signal)?;
+            if tokio::time::timeout(patience, self.wait_ended()).await.is_ok() {
                 return Ok(());
             }
         }
-        self.signal(Signal::SIGKILL)?;
+        self.kill()?;
         self.wait_ended().await;
         Ok(())
     }
@@ -159,6 +179,11 @@ impl Machine {
 #[expect(deprecated, reason = "its replacement is unsafe; an owned file stays open for as long as it is watched")]
 pub(crate) fn watched<T: AsFd + std::os::fd::AsRawFd>(file: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::new(file)
+}
+
+/// Until a process has ended.
+pub(crate) async fn ended(pidfd: Arc<OwnedFd>) -> io::Result<()> {
+    watched(pidfd)?.readable().await.map(drop)
 }
 
 /// Waits for the end of a process and reaps it.

@@ -1,19 +1,20 @@
-//! The first code of a node: builds its root, raises its links, and stays as its PID 1.
+//! The first code of a node: builds its root, raises its links, and stays as its PID 1 or makes room for systemd.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use muster_provider::Size;
 use muster_stdx::{Supervisor, chain};
 use muster_sys::mount;
 use muster_types::Redacted;
-use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::network;
+use crate::settings::Init;
+use crate::shared::SharedFolder;
+use crate::{network, node_root, node_systemd};
 
 /// The file that the shepherd hears on: one line, see `Report`.
 pub(crate) const REPORT_FILE: i32 = 3;
@@ -24,14 +25,20 @@ pub(crate) struct NodeStart {
     pub(crate) hostname: String,
     /// Where the root is put together, in this node's own mount namespace.
     pub(crate) root: PathBuf,
+    pub(crate) init: Init,
+    /// The top one first.
     pub(crate) lower: Vec<PathBuf>,
     pub(crate) upper: PathBuf,
     pub(crate) work: PathBuf,
     /// Shown read-only at the same path.
     pub(crate) binds: Vec<PathBuf>,
+    pub(crate) shared: Vec<SharedFolder>,
     pub(crate) hosts: PathBuf,
+    /// Where a node with systemd is heard from: a FIFO.
+    pub(crate) ready: PathBuf,
     pub(crate) address: Ipv4Addr,
     pub(crate) prefix: u8,
+    pub(crate) size: Size,
     pub(crate) user_data: Redacted<String>,
     pub(crate) rebooted_from_inside: bool,
 }
@@ -50,6 +57,8 @@ pub struct NodeContext {
     pub user_data: Redacted<String>,
     pub address: Ipv4Addr,
     pub rebooted_from_inside: bool,
+    /// What the node is limited to, where it is.
+    pub limits: Size,
     /// New with every start of the node, and the same for an agent that was started again in it.
     pub boot_id: String,
     /// The agent says here, once, that it listens.
@@ -58,11 +67,12 @@ pub struct NodeContext {
 
 /// Tells the shepherd that the node can be dialled.
 #[derive(Debug)]
-pub struct Ready(io::Result<OwnedFd>);
+pub struct Ready(pub(crate) io::Result<Option<OwnedFd>>);
 
 impl Ready {
+    /// Says nothing where it has been said before in this start of the node.
     pub fn say(self) -> io::Result<()> {
-        report(self.0?, &Report::Ready)
+        self.0?.map_or(Ok(()), |file| report(file, &Report::Ready))
     }
 }
 
@@ -76,27 +86,38 @@ fn report(file: OwnedFd, report: &Report) -> io::Result<()> {
 /// time it ends. The calling process must have one thread.
 pub fn run(mut agent: impl FnMut(NodeContext) -> i32) -> io::Result<i32> {
     let report_file = muster_sys::spawn::inherited(REPORT_FILE)?;
-    let start = match prepare() {
+    let prepared = prepare();
+    // On success systemd takes this process over, and the report's file is closed without a word.
+    let prepared = match prepared {
+        Ok(start) if start.init == Init::Systemd => node_systemd::execute().map(|never| match never {}),
+        prepared => prepared,
+    };
+    let start = match prepared {
         Ok(start) => start,
         Err(error) => {
             report(report_file, &Report::Failed(chain(&error)))?;
             return Err(io::Error::other(error));
         }
     };
-    let boot_id = fs_err::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned();
+    let boot_id = new_boot_id()?;
     muster_sys::init::run(|| {
         agent(NodeContext {
             boot_id: boot_id.clone(),
             user_data: start.user_data.clone(),
             address: start.address,
             rebooted_from_inside: start.rebooted_from_inside,
-            ready: Ready(report_file.try_clone()),
+            limits: start.size.clone(),
+            ready: Ready(report_file.try_clone().map(Some)),
         })
     })
 }
 
+pub(crate) fn new_boot_id() -> io::Result<String> {
+    Ok(fs_err::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
+}
+
 #[derive(Debug, thiserror::Error)]
-enum NodeError {
+pub(crate) enum NodeError {
     #[error("cannot read what the node starts with")]
     Read(#[source] io::Error),
     #[error("cannot {operation}")]
@@ -105,6 +126,8 @@ enum NodeError {
         #[source]
         source: io::Error,
     },
+    #[error("its image has no systemd; give the group `local: {{ init: agent }}`, or an image with it")]
+    NoSystemd,
     #[error("the node's root cannot be built")]
     Mount(#[source] mount::MountError),
     #[error("the node's network cannot be raised")]
@@ -117,7 +140,7 @@ impl From<mount::MountError> for NodeError {
     }
 }
 
-fn system<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> NodeError {
+pub(crate) fn system<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> NodeError {
     move |source| NodeError::System { operation, source: source.into() }
 }
 
@@ -129,87 +152,17 @@ fn prepare() -> Result<NodeStart, NodeError> {
     let start: NodeStart = serde_json::from_slice(&text).map_err(|error| NodeError::Read(error.into()))?;
     nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).map_err(system("enter a cgroup namespace"))?;
     nix::unistd::sethostname(&start.hostname).map_err(system("set the host name"))?;
-    build_root(&start)?;
+    node_root::build(&start)?;
+    if start.init == Init::Systemd {
+        node_systemd::equip(&start)?;
+    }
     mount::pivot(&start.root)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    // Only now: a link in the node's own tree must not lead out of it.
+    fs_err::write("/etc/hostname", format!("{}\n", start.hostname)).map_err(system("write the host name"))?;
     raise_links(&start)?;
     muster_sys::capability::drop_dangerous().map_err(system("give up capabilities"))?;
     Ok(start)
-}
-
-fn build_root(start: &NodeStart) -> Result<(), NodeError> {
-    mount::make_private()?;
-    let lower: Vec<&Path> = start.lower.iter().map(PathBuf::as_path).collect();
-    mount::overlay(&lower, &start.upper, &start.work, &start.root)?;
-    let inside = |path: &Path| start.root.join(path.strip_prefix("/").unwrap_or(path));
-    for path in &start.binds {
-        mount::bind_read_only(path, &inside(path))?;
-    }
-    mount::bind(&start.hosts, &start.root.join("etc/hosts"))?;
-    fs_err::write(start.root.join("etc/hostname"), format!("{}\n", start.hostname))
-        .map_err(system("write the host name"))?;
-    devices(&start.root.join("dev"))?;
-    kernel_file_systems(&start.root)?;
-    let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount::pseudo("tmpfs", &start.root.join("run"), plain, "mode=755,size=20%")?;
-    fs_err::create_dir(start.root.join("run/lock")).map_err(system("make /run/lock"))
-}
-
-fn devices(dev: &Path) -> Result<(), NodeError> {
-    mount::pseudo("tmpfs", dev, MsFlags::MS_NOSUID, "mode=755,size=64k")?;
-    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let target = dev.join(name);
-        fs_err::write(&target, "").map_err(system("make a device"))?;
-        mount::bind(&Path::new("/dev").join(name), &target)?;
-    }
-    let make = |name: &str| fs_err::create_dir(dev.join(name)).map_err(system("make a folder of /dev"));
-    make("pts")?;
-    make("shm")?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount::pseudo("devpts", &dev.join("pts"), flags, "newinstance,ptmxmode=0666,mode=0620,gid=5")?;
-    mount::pseudo("tmpfs", &dev.join("shm"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=1777")?;
-    let links = [
-        ("pts/ptmx", "ptmx"),
-        ("/proc/self/fd", "fd"),
-        ("/proc/self/fd/0", "stdin"),
-        ("/proc/self/fd/1", "stdout"),
-        ("/proc/self/fd/2", "stderr"),
-    ];
-    for (target, name) in links {
-        symlink(target, dev.join(name)).map_err(system("make a link of /dev"))?;
-    }
-    Ok(())
-}
-
-/// `/proc` and `/sys`, with those parts closed that would reach the machine itself. A node's own network settings stay
-/// writable.
-fn kernel_file_systems(root: &Path) -> Result<(), NodeError> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let proc = root.join("proc");
-    mount::pseudo("proc", &proc, flags, "")?;
-    mount::pseudo("sysfs", &root.join("sys"), flags | MsFlags::MS_RDONLY, "")?;
-    let net = proc.join("sys/net");
-    mount::bind(&net, &net)?;
-    // Read-only from the top would close `net` too, so its siblings are closed one by one.
-    for name in ["abi", "debug", "dev", "fs", "kernel", "vm", "user"] {
-        let path = proc.join("sys").join(name);
-        if path.is_dir() {
-            mount::bind_read_only(&path, &path)?;
-        }
-    }
-    for name in ["sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"] {
-        let path = proc.join(name);
-        if path.exists() {
-            mount::bind_read_only(&path, &path)?;
-        }
-    }
-    for name in ["kcore", "keys", "timer_list"] {
-        let path = proc.join(name);
-        if path.exists() {
-            mount::bind(Path::new("/dev/null"), &path)?;
-        }
-    }
-    Ok(())
 }
 
 fn raise_links(start: &NodeStart) -> Result<(), NodeError> {

@@ -1,10 +1,13 @@
 //! What the provider and the shepherd say to each other: one JSON line each way over a Unix socket.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use muster_provider::{Machine, Size, Tags};
 use muster_types::{ClientToken, MachineId, NodeName, Redacted};
 use serde::{Deserialize, Serialize};
+
+use crate::settings::Init;
 
 /// Longest line that is read; user-data is a few KiB.
 pub(crate) const LINE_BYTES_MAX: u64 = 4 << 20;
@@ -17,6 +20,8 @@ pub(crate) struct CreateRequest {
     pub(crate) size: Size,
     /// What its root is stacked from, top first; empty for the machine's own programs.
     pub(crate) lower: Vec<PathBuf>,
+    pub(crate) init: Init,
+    pub(crate) shared_folders: BTreeSet<PathBuf>,
     pub(crate) user_data: Redacted<String>,
 }
 

@@ -20,13 +20,12 @@ use tokio::net::UnixStream;
 use crate::cgroup::Cgroups;
 use crate::dialer::SwitchDialer;
 use crate::image::{IMAGES, Layers, MachineRef, Store, StoreError};
-use crate::launch::console_tail;
 use crate::layout::Layout;
-use crate::protocol::{CreateRequest, Identity, LINE_BYTES_MAX, Reply, Request, Verb};
+use crate::protocol::{Identity, LINE_BYTES_MAX, Reply, Request, Verb};
 use crate::serve::READY_LINE;
-use crate::settings::Subnet;
+use crate::settings::{Init, Subnet};
 use crate::shepherd::remove_traces;
-use crate::{record, settings};
+use crate::{console, record, request, settings};
 
 /// Nodes at work at once: more than this only wait for the machine's processors.
 const CONCURRENCY_MAX: usize = 16;
@@ -69,6 +68,7 @@ impl Factory for LocalFactory {
             program: self.program.clone(),
             scope: context.scope,
             subnet: settings.subnet,
+            init: settings.init,
             dialer: Arc::new(SwitchDialer::new(layout.clone())),
             store: Store::new(&context.images),
             layout,
@@ -81,6 +81,8 @@ struct Local {
     program: PathBuf,
     scope: String,
     subnet: Subnet,
+    /// What the cluster's block says of all its nodes.
+    init: Option<Init>,
     layout: Layout,
     store: Store,
     dialer: Arc<SwitchDialer>,
@@ -178,7 +180,7 @@ impl Local {
         if line.trim_end() == READY_LINE {
             return Ok(());
         }
-        let tail = console_tail(&self.layout.log(), 3)?.join(" | ");
+        let tail = console::tail(&self.layout.log(), 3)?.join(" | ");
         Err(io::Error::other(format!("{tail} (all of it: {})", self.layout.log().display())))
     }
 
@@ -238,7 +240,7 @@ impl Local {
 #[async_trait]
 impl Provider for Local {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { stop_start: true, faults: true, shared_folders: false, concurrency_max: CONCURRENCY_MAX }
+        Capabilities { stop_start: true, faults: true, shared_folders: true, concurrency_max: CONCURRENCY_MAX }
     }
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Machine>, ProviderError> {
@@ -256,14 +258,7 @@ impl Provider for Local {
         // Held until the machine's folder is there: from then on its reference counts.
         let _held = self.store.hold().await.map_err(image_error)?;
         let layers = self.layers(request)?;
-        let request = CreateRequest {
-            name: request.name.clone(),
-            token: request.token.clone(),
-            tags: request.tags.clone(),
-            size: request.size.clone(),
-            lower: layers.lower,
-            user_data: request.user_data.clone(),
-        };
+        let request = request::order(request, layers.lower, self.init)?;
         match self.ask_or_start("create", &Request::Create(request)).await? {
             Reply::Machine(machine) => Ok(machine),
             Reply::Failed { message, hint } => Err(ProviderError::permanent("create", message).hint(hint)),
@@ -310,7 +305,7 @@ impl Provider for Local {
 
     async fn console(&self, id: &MachineId, lines: usize) -> Result<Vec<String>, ProviderError> {
         let path = self.layout.machine(id).console();
-        console_tail(&path, lines).map_err(|error| {
+        console::tail(&path, lines).map_err(|error| {
             ProviderError::permanent("read the console", "it cannot be read").source(error).machine(id)
         })
     }

@@ -1,14 +1,16 @@
 //! What is kept of a machine on disk.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use muster_provider::{Machine, MachineState, Size, Tags};
 use muster_types::{ClientToken, MachineId, NodeName, Redacted, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, MachineFolder};
+use crate::settings::Init;
 
 const VERSION: u32 = 1;
 
@@ -20,6 +22,14 @@ pub(crate) struct Record {
     pub(crate) token: ClientToken,
     pub(crate) tags: Tags,
     pub(crate) size: Size,
+    /// What its root is stacked from, top first; empty for the machine's own programs. Kept, so that it starts from the
+    /// same after its image has been made anew.
+    #[serde(default)]
+    pub(crate) lower: Vec<PathBuf>,
+    #[serde(default = "plain")]
+    pub(crate) init: Init,
+    #[serde(default)]
+    pub(crate) shared_folders: BTreeSet<PathBuf>,
     pub(crate) user_data: Redacted<String>,
     /// The machine's number on the switch; its address follows from it.
     pub(crate) index: u16,
@@ -27,6 +37,11 @@ pub(crate) struct Record {
     pub(crate) created_at: Timestamp,
     /// Why it stopped last, for people.
     pub(crate) detail: Option<String>,
+}
+
+/// What records of older programs were started with.
+fn plain() -> Init {
+    Init::Agent
 }
 
 /// What a new record is made from.
@@ -52,6 +67,9 @@ impl Record {
             token: request.token.clone(),
             tags: request.tags.clone(),
             size: request.size.clone(),
+            lower: request.lower.clone(),
+            init: request.init,
+            shared_folders: request.shared_folders.clone(),
             user_data: request.user_data.clone(),
             index: new.index,
             address: new.address,

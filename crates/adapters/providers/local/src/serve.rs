@@ -66,7 +66,7 @@ async fn serve(options: &ShepherdOptions, layout: Layout, subnet: Subnet, cgroup
     let launcher = Launcher {
         program: std::env::current_exe()?,
         skeleton: layout.skeleton(),
-        binds: skeleton::binds(),
+        shared: layout.shared(),
         prefix: subnet.prefix,
         cgroups,
         switch,

@@ -3,6 +3,9 @@
 use std::net::Ipv4Addr;
 
 use muster_doc::{Diagnostic, Tree};
+use serde::{Deserialize, Serialize};
+
+use crate::image::HOST;
 
 /// The switch's network unless the file says otherwise. Each cluster has a switch of its own, so they do not collide.
 const DEFAULT_SUBNET: Subnet = Subnet { network: Ipv4Addr::new(10, 77, 0, 0), prefix: 16 };
@@ -50,14 +53,32 @@ impl std::fmt::Display for Subnet {
     }
 }
 
+/// What PID 1 of a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Init {
+    /// Our own, which runs the agent and nothing else.
+    Agent,
+    Systemd,
+}
+
+impl Init {
+    /// What an image starts with unless the file says otherwise: the programs of this machine are not set up to be
+    /// started by a systemd of a node's own.
+    pub(crate) fn of_image(image: &str) -> Self {
+        if image == HOST { Self::Agent } else { Self::Systemd }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) subnet: Subnet,
+    pub(crate) init: Option<Init>,
 }
 
 /// Reads the block; all mistakes at once.
 pub(crate) fn read(block: Option<&Tree>) -> (Settings, Vec<Diagnostic>) {
-    let mut settings = Settings { subnet: DEFAULT_SUBNET };
+    let mut settings = Settings { subnet: DEFAULT_SUBNET, init: None };
     let mut diagnostics = Vec::new();
     let Some(block) = block.filter(|block| !block.is_null()) else { return (settings, diagnostics) };
     let Some(entries) = block.as_map() else {
@@ -69,25 +90,34 @@ pub(crate) fn read(block: Option<&Tree>) -> (Settings, Vec<Diagnostic>) {
         return (settings, vec![diagnostic.at(block.span, "a mapping is expected here")]);
     };
     for (key, value) in entries {
-        if key.text != "subnet" {
-            let message = format!("the local provider has no setting `{}`", key.text);
-            let diagnostic = Diagnostic::error("M0902", message, "its one setting is `subnet`");
-            diagnostics.push(diagnostic.at(key.span, "unknown setting"));
-            continue;
-        }
-        match value.as_str().and_then(Subnet::parse) {
-            Some(subnet) => settings.subnet = subnet,
-            None => diagnostics.push(
-                Diagnostic::error(
-                    "M0903",
-                    "`subnet` is not a private IPv4 network",
-                    "write a private network of 8 to 29 bits by its first address, such as 10.77.0.0/16",
-                )
-                .at(value.span, "not such a network"),
-            ),
+        match key.text.as_str() {
+            "subnet" => match value.as_str().and_then(Subnet::parse) {
+                Some(subnet) => settings.subnet = subnet,
+                None => diagnostics.push(wrong_subnet(value)),
+            },
+            "init" => match value.as_str() {
+                Some("agent") => settings.init = Some(Init::Agent),
+                Some("systemd") => settings.init = Some(Init::Systemd),
+                _ => diagnostics.push(wrong_init(value)),
+            },
+            other => {
+                let message = format!("the local provider has no setting `{other}`");
+                let diagnostic = Diagnostic::error("M0902", message, "its settings are `subnet` and `init`");
+                diagnostics.push(diagnostic.at(key.span, "unknown setting"));
+            }
         }
     }
     (settings, diagnostics)
+}
+
+fn wrong_subnet(value: &Tree) -> Diagnostic {
+    let hint = "write a private network of 8 to 29 bits by its first address, such as 10.77.0.0/16";
+    Diagnostic::error("M0903", "`subnet` is not a private IPv4 network", hint).at(value.span, "not such a network")
+}
+
+fn wrong_init(value: &Tree) -> Diagnostic {
+    let hint = "write `systemd`, or `agent` for nodes that run the agent and nothing else";
+    Diagnostic::error("M0904", "`init` is neither `systemd` nor `agent`", hint).at(value.span, "not an init")
 }
 
 #[cfg(test)]

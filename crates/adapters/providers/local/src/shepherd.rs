@@ -3,19 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use muster_provider::MachineState;
 use muster_stdx::{OnError, Supervisor, chain};
 use muster_types::MachineId;
-use nix::sys::signal::Signal;
 use tokio::sync::{Notify, watch};
 
 use crate::cgroup::Cgroups;
 use crate::launch::{Launched, Launcher};
 use crate::layout::{Layout, MachineFolder};
-use crate::machine::{Ending, Machine, Wish, ending, reap};
+use crate::machine::{self, Ending, Machine, Wish, ending, reap};
 use crate::protocol::{CreateRequest, Reply, Verb};
 use crate::record::{NewRecord, Record};
 use crate::settings::Subnet;
@@ -123,6 +122,9 @@ impl Shepherd {
         for folder in [making.upper(), making.work(), making.root()] {
             fs_err::create_dir_all(folder)?;
         }
+        if !record.lower.is_empty() {
+            make_own(&making.upper())?;
+        }
         record.write(&making)?;
         fs_err::rename(making.0, self.layout.machine(&record.id).0)
     }
@@ -157,10 +159,14 @@ impl Shepherd {
                 return;
             }
         };
-        let (child, report) = launched.into_parts();
+        let Launched { child, hearing, terminal } = launched;
         let pidfd = machine.began(child.pidfd);
+        if let Some(terminal) = terminal {
+            let copy = terminal.copy(machine::ended(Arc::clone(&pidfd)));
+            self.supervisor.spawn("console", OnError::Log, copy);
+        }
         self.watch(Arc::clone(machine), pidfd);
-        let outcome = Launched::wait_ready(report, &folder).await;
+        let outcome = hearing.wait_ready(machine).await;
         self.wait_hosts().await;
         match outcome {
             Ok(()) if machine.is_alive() => machine.set(MachineState::Running, None),
@@ -255,14 +261,14 @@ impl Shepherd {
     async fn destroy(self: &Arc<Self>, machine: &Arc<Machine>) -> io::Result<Reply> {
         machine.set_wish(Wish::Destroy);
         // A node that is just starting is ended too; its start gives up the gate soon.
-        machine.signal(Signal::SIGKILL)?;
+        machine.kill()?;
         let _gate = machine.gate.lock().await;
         let id = machine.record.id.clone();
         // A start that was under way may have wished otherwise.
         machine.set_wish(Wish::Destroy);
         machine.set(MachineState::Removing, None);
         if machine.is_alive() {
-            machine.signal(Signal::SIGKILL)?;
+            machine.kill()?;
             self.thaw_before_end(machine)?;
             machine.wait_ended().await;
         }
@@ -350,6 +356,17 @@ impl Shepherd {
         // The sender lives as long as the shepherd.
         written.wait_for(|count| *count >= wanted).await.ok();
     }
+}
+
+/// What is each machine's own, whatever its image has: no identity yet, and no resolver, since a look-up of an unknown
+/// name is then refused at once. It may change these files later.
+fn make_own(upper: &Path) -> io::Result<()> {
+    let etc = upper.join("etc");
+    fs_err::create_dir(&etc)?;
+    for name in ["hostname", "hosts", "machine-id", "resolv.conf"] {
+        fs_err::write(etc.join(name), "")?;
+    }
+    Ok(())
 }
 
 /// Everything of the scope that a shepherd that is no more may have left outside its folder.
