@@ -42,7 +42,7 @@ pub(crate) fn tail(path: &Path, lines: usize) -> io::Result<Vec<String>> {
 pub(crate) struct Terminal {
     controller: OwnedFd,
     /// Held open, so that reading does not end whenever nobody in the node has the console open.
-    terminal: OwnedFd,
+    node_end: OwnedFd,
     path: PathBuf,
 }
 
@@ -52,12 +52,12 @@ impl Terminal {
         let flags =
             nix::fcntl::OFlag::from_bits_truncate(nix::fcntl::fcntl(&controller, nix::fcntl::FcntlArg::F_GETFL)?);
         nix::fcntl::fcntl(&controller, nix::fcntl::FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
-        Ok(Self { controller, terminal, path })
+        Ok(Self { controller, node_end: terminal, path })
     }
 
     /// The node's end.
-    pub(crate) fn terminal(&self) -> &OwnedFd {
-        &self.terminal
+    pub(crate) fn node_end(&self) -> &OwnedFd {
+        &self.node_end
     }
 
     /// Copies what the node says to the console's file until `ended`, and then what is left.
@@ -76,7 +76,7 @@ impl Terminal {
                 }
             }
             // Somebody in the node has hung up the line (`vhangup`). It takes a new end to go on with the same one.
-            self.terminal = muster_sys::pty::peer(&self.controller)?;
+            self.node_end = muster_sys::pty::peer(&self.controller)?;
         }
     }
 }
@@ -126,7 +126,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("console.log");
         let terminal = Terminal::open(path.clone()).unwrap();
-        let mut node = File::from(terminal.terminal().try_clone().unwrap());
+        let mut node = File::from(terminal.node_end().try_clone().unwrap());
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let copy = terminal.copy(async move { ended.await.map_err(io::Error::other) });
         let speak = async {

@@ -185,7 +185,7 @@ impl Output {
     fn file(&self) -> BorrowedFd<'_> {
         match self {
             Self::File(file) => file.as_fd(),
-            Self::Terminal(terminal) => terminal.terminal().as_fd(),
+            Self::Terminal(terminal) => terminal.node_end().as_fd(),
         }
     }
 

@@ -181,9 +181,9 @@ pub(crate) fn watched<T: AsFd + std::os::fd::AsRawFd>(file: T) -> io::Result<Asy
     AsyncFd::new(file)
 }
 
-/// Until a process has ended.
+/// Until a process has ended. The file is another one for the same process: one cannot be watched twice.
 pub(crate) async fn ended(pidfd: Arc<OwnedFd>) -> io::Result<()> {
-    watched(pidfd)?.readable().await.map(drop)
+    watched(pidfd.try_clone()?)?.readable().await.map(drop)
 }
 
 /// Waits for the end of a process and reaps it.

@@ -62,12 +62,8 @@ pub(crate) fn equip(start: &NodeStart) -> Result<(), NodeError> {
 /// Shows a file in the node.
 fn place(from: &Path, at: &Path, read_only: bool) -> Result<(), NodeError> {
     fs_err::write(at, "").map_err(system("make a file to mount on"))?;
-    if read_only {
-        mount::bind_read_only(from, at)?
-    } else {
-        mount::bind(from, at)?
-    }
-    Ok(())
+    let shown = if read_only { mount::bind_read_only(from, at) } else { mount::bind(from, at) };
+    Ok(shown?)
 }
 
 fn write_context(start: &NodeStart, path: &Path) -> io::Result<()> {
