@@ -1,5 +1,5 @@
 #!/bin/sh
-# slurm-check NAME…: whether daemons run, the controller answers, it counts on this node. The last line says what is amiss.
+# slurm-check NAME…: whether daemons run, the controller answers, it counts on this node; the last line says what not.
 set -u
 for name; do
   case $name in

@@ -7,7 +7,9 @@ if ! grep -q "^NodeName=$1 " /etc/slurm/slurm.conf; then
 fi
 scontrol update nodename="$1" state=drain reason="leaves the cluster"
 last=
-while jobs=$(squeue -h -w "$1" -o 'job %i of %u (%j) is %T, at most %L more') && [ -n "$jobs" ]; do
+while :; do
+  jobs=$(squeue -h -w "$1" -o 'job %i of %u (%j) is %T, at most %L more')
+  [ -n "$jobs" ] || break
   ids=$(squeue -h -w "$1" -o %i)
   if [ "$ids" != "$last" ]; then
     echo "$jobs"

@@ -13,7 +13,7 @@ use std::io;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, UndefinedBehavior, escape_formatter};
 
-pub use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
+pub use minijinja::value::{Enumerator, Object, ObjectRepr, Rest, Value};
 pub use minijinja::{Environment, Error as TemplateError, ErrorKind as TemplateErrorKind, State as TemplateState};
 pub use value::to_value;
 

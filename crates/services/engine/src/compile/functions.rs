@@ -4,16 +4,29 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use muster_doc::suggest;
-use muster_doc::template::{Environment, TemplateError, TemplateErrorKind, Value};
+use muster_doc::template::{Environment, Rest, TemplateError, TemplateErrorKind, Value};
 
 use super::context::{GroupValue, NodeValue, Origin, Scope, World, list};
 
 /// Filters and functions that need no nodes.
 pub(super) fn configure(environment: &mut Environment<'static>) {
     environment.add_filter("b64encode", |text: &str| base64::engine::general_purpose::STANDARD.encode(text));
+    environment.add_filter("pick", pick);
     environment.add_function("cut", |text: &str, start: usize, end: usize| -> String {
         text.chars().skip(start).take(end.saturating_sub(start)).collect()
     });
+}
+
+/// The items of a list, with these keys of theirs only: what a recipe lets people say of users, less what is its own.
+fn pick(items: &Value, keys: Rest<String>) -> Result<Value, TemplateError> {
+    let picked = items.try_iter()?.map(|item| {
+        let entries = keys.iter().filter_map(|key| {
+            let value = item.get_attr(key).ok().filter(|value| !value.is_undefined())?;
+            Some((key.clone(), value))
+        });
+        Value::from_pairs(entries)
+    });
+    Ok(picked.collect())
 }
 
 /// The functions that look up nodes.

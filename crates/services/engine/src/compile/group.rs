@@ -213,7 +213,13 @@ pub(super) fn write_file(path: &Spanned<String>, content: Verbatim, mode: Option
         entries.push(("encoding", Tree::text("b64", span)));
     }
     entries.extend(mode.map(|mode| ("permissions", Tree::text(mode, span))));
-    entries.extend(owner.map(|owner| ("owner", owner.clone())));
+    if let Some(owner) = owner {
+        entries.push(("owner", owner.clone()));
+        // Other accounts are made by `users` and by packages.
+        if !matches!(owner.as_str(), Some("root" | "root:root")) {
+            entries.push(("defer", Tree::plain("true", span)));
+        }
+    }
     Tree::map(entries, span)
 }
 
