@@ -18,13 +18,13 @@ pub(super) fn configure(environment: &mut Environment<'static>) {
 }
 
 /// The items of a list, with these keys of theirs only: what a recipe lets people say of users, less what is its own.
-fn pick(items: &Value, keys: Rest<String>) -> Result<Value, TemplateError> {
+fn pick(items: &Value, Rest(keys): Rest<String>) -> Result<Value, TemplateError> {
     let picked = items.try_iter()?.map(|item| {
-        let entries = keys.iter().filter_map(|key| {
-            let value = item.get_attr(key).ok().filter(|value| !value.is_undefined())?;
-            Some((key.clone(), value))
-        });
-        Value::from_pairs(entries)
+        let value_of = |key: String| {
+            let value = item.get_attr(&key).ok().filter(|value| !value.is_undefined())?;
+            Some((key, value))
+        };
+        Value::from_pairs(keys.iter().cloned().filter_map(value_of))
     });
     Ok(picked.collect())
 }
