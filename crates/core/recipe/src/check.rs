@@ -60,7 +60,7 @@ struct Place<'a> {
     path: &'a str,
     /// The same in the words of messages.
     what: String,
-    /// Of the nearest thing around it that has one.
+    /// What the recipe says of it; of an item, what it says of the list.
     help: &'a str,
 }
 
@@ -89,15 +89,20 @@ impl Checker<'_> {
         if value.is_null() && var.default.as_ref().is_some_and(Tree::is_null) {
             return;
         }
-        let help = if var.help.is_empty() { place.help } else { &var.help };
-        self.value(&var.schema, value, &Place { path: place.path, what: place.what.clone(), help });
+        self.value(&var.schema, value, &Place { path: place.path, what: place.what.clone(), help: &var.help });
     }
 
     fn value(&mut self, schema: &Schema, value: &Tree, place: &Place<'_>) {
         if !schema.kind.fits(value) {
             let words = schema.kind.words();
             let message = format!("{} must be {words}", place.what);
-            let hint = place.hint(|| format!("write {words}"));
+            let hint = match &schema.keys {
+                Some(keys) => {
+                    let keys: Vec<String> = keys.keys().map(|key| format!("`{key}`")).collect();
+                    format!("write {words} with the keys {}", keys.join(", "))
+                }
+                None => place.hint(|| format!("write {words}")),
+            };
             let found = Diagnostic::error(codes::RECIPE_VAR_TYPE, message, hint);
             self.out.push(found.at(value.span, format!("not {words}")));
             return;
@@ -124,7 +129,7 @@ impl Checker<'_> {
             let path = format!("{}.{name}", place.path);
             let what = place.what.replacen(&format!("`{}`", place.path), &format!("`{path}`"), 1);
             match value.get(name) {
-                Some(value) => self.var(var, value, &Place { path: &path, what, help: place.help }),
+                Some(value) => self.var(var, value, &Place { path: &path, what, help: "" }),
                 None if var.default.is_none() => {
                     let message = format!("{} has no `{name}`", place.what);
                     let help = if var.help.is_empty() { String::new() } else { format!(": {}", var.help) };
@@ -182,9 +187,9 @@ impl Checker<'_> {
 /// The range of a number in words.
 fn range(schema: &Schema) -> String {
     match (schema.min, schema.max) {
-        (Some(min), Some(max)) => format!("from {min} to {max}"),
-        (Some(min), None) => format!("at least {min}"),
-        (None, Some(max)) => format!("at most {max}"),
+        (Some(min), Some(max)) => format!("a number from {min} to {max}"),
+        (Some(min), None) => format!("a number that is at least {min}"),
+        (None, Some(max)) => format!("a number that is at most {max}"),
         (None, None) => "a number".to_owned(),
     }
 }

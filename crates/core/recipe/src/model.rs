@@ -77,7 +77,7 @@ pub struct RecipeFile {
     pub mode: Option<String>,
     pub owner: Option<Tree>,
     /// The variable that it depends on.
-    pub when: Option<String>,
+    pub when: Option<Spanned<String>>,
 }
 
 /// A folder that all nodes that have it share.
@@ -86,7 +86,7 @@ pub struct SharedFolder {
     pub path: PathBuf,
     pub span: Span,
     /// The variable that it depends on.
-    pub when: Option<String>,
+    pub when: Option<Spanned<String>>,
 }
 
 /// What is run around a change of members.

@@ -66,6 +66,80 @@ fn types_of_variables() {
 }
 
 #[test]
+fn limits_of_variables() {
+    let (mut sources, recipe, found) = read(&[(
+        "recipe.yaml",
+        "vars:\n  p: { type: text, default: ~, pattern: \"a|b+\" }\n  c: { type: text, default: x, choices: [x, y] }\n  \
+         n: { type: number, default: 1, min: -1.5, max: 16 }\n  g: { type: group, default: ~ }\n  \
+         l: { type: list, default: [], items: { type: list, items: { type: mapping, keys: { a: {}, b: { default: \
+         { k: 1 }, type: mapping, keys: { k: {}, z: { default: 2 } } } } } } }\n",
+    )]);
+    assert_eq!(found, []);
+    let recipe = recipe.unwrap();
+    let function = recipe.function(None).unwrap();
+    let groups = ["web", "db"];
+    let mut codes = |text: &str| {
+        let given = vars(&mut sources, text);
+        let surroundings = Surroundings { groups: Some(&groups) };
+        let found = function.check_vars(&given, Some(&given), given.span, surroundings);
+        found.into_iter().map(|found| found.code).collect::<Vec<_>>()
+    };
+    for good in
+        ["{ p: a }", "{ p: bbb }", "{ p: ~, g: ~ }", "{ n: -1.5 }", "{ n: 16 }", "{ g: db }", "{ l: [[{ a: 1 }]] }"]
+    {
+        assert_eq!(codes(good), [""; 0], "{good}");
+    }
+    // The whole text is matched, whatever the pattern's branches are; a line break at its end counts.
+    for (bad, code) in [
+        ("{ p: ab }", "M0512"),
+        ("{ p: xa }", "M0512"),
+        ("{ p: \"b\\n\" }", "M0512"),
+        ("{ c: z }", "M0512"),
+        ("{ c: ~ }", "M0504"),
+        ("{ n: -1.6 }", "M0512"),
+        ("{ n: 17 }", "M0512"),
+        ("{ g: wbe }", "M0302"),
+        ("{ l: [[{}]] }", "M0505"),
+        ("{ l: [[{ a: 1, b: { z: 1 } }]] }", "M0505"),
+        ("{ l: [[{ a: 1, c: 1 }]] }", "M0503"),
+        ("{ l: [{ a: 1 }] }", "M0504"),
+    ] {
+        assert_eq!(codes(bad), [code], "{bad}");
+    }
+    let given = vars(&mut sources, "{ l: [[{ a: 1 }, { b: { k: 5 }, a: 2 }]], other: [1] }");
+    let completed = function.completed(&function.defaults(given.span).merged(&given));
+    let expected = vars(
+        &mut sources,
+        "{ c: x, g: ~, l: [[{ a: 1, b: { k: 1, z: 2 } }, { b: { k: 5, z: 2 }, a: 2 }]], n: 1, p: ~, other: [1] }",
+    );
+    assert!(completed.same(&expected), "{}", muster_doc::emit(&completed));
+}
+
+#[test]
+fn a_role_lies_over_what_is_shared() {
+    let (_, recipe, found) = read(&[(
+        "recipe.yaml",
+        "secrets: { a: }\nshared_folders: { /home: , /srv: }\nneeds: [x]\nports: [1]\nhooks: { drain: { command: all }, \
+         resume: { command: all } }\nroles:\n  x: {}\n  y:\n    needs: [x, z]\n    ports: [2, 1]\n    secrets: { b: { as: hex } }\n    \
+         shared_folders: { /home: { when: v } }\n    vars: { v: { type: bool, default: false } }\n    \
+         hooks: { drain: { command: own, on: x, timeout: 5s } }\n  z: { secrets: { b: { as: hex } } }\n",
+    )]);
+    assert_eq!(found, []);
+    let recipe = recipe.unwrap();
+    let function = recipe.function(Some("y")).unwrap();
+    let drain = function.drain().unwrap();
+    assert_eq!((drain.command.as_str(), drain.timeout.as_secs()), (Some("own"), 5));
+    assert_eq!(drain.on.as_ref().map(|on| on.value.as_str()), Some("x"));
+    assert_eq!(function.resume().unwrap().command.as_str(), Some("all"));
+    assert_eq!(function.needs().iter().map(|need| need.value.as_str()).collect::<Vec<_>>(), ["x", "z"]);
+    assert_eq!(function.ports(), [1, 2].into());
+    assert_eq!(function.secrets().keys().copied().collect::<Vec<_>>(), ["a", "b"]);
+    let folders = function.shared_folders();
+    let folders: Vec<_> = folders.iter().map(|folder| (folder.path.to_str().unwrap(), folder.when.is_some())).collect();
+    assert_eq!(folders, [("/home", true), ("/srv", false)]);
+}
+
+#[test]
 fn broken_recipes_are_told() {
     for (files, expected) in [
         (&[("a.j2", "")][..], "M0506"),
@@ -78,6 +152,14 @@ fn broken_recipes_are_told() {
         (&[("recipe.yaml", "name: pair\npackages: [a]\ncloudinit: {}\n")], "M0203"),
         (&[("recipe.yaml", "name: pair\ncloud_init: text\n")], "M0201"),
         (&[("recipe.yaml", "a: b: c\n")], "M0101"),
+        (
+            &[("recipe.yaml", "secrets: { a: { bytes: 16 } }\nroles: { b: { secrets: { a: { bytes: 17 } } } }\n")],
+            "M0506",
+        ),
+        (&[("recipe.yaml", "vars: { a: { type: list, keys: {} } }\n")], "M0506"),
+        (&[("recipe.yaml", "shared_folders: { /a/../b: }\n")], "M0506"),
+        (&[("recipe.yaml", "shared_folders: { /: }\n")], "M0506"),
+        (&[("recipe.yaml", "needs: [lost]\n")], "M0506"),
     ] {
         let (_, _, found) = read(files);
         assert!(found.iter().any(|(code, _)| *code == expected), "{files:?}: {found:?}");

@@ -121,6 +121,7 @@ fn hint_for(path: &str, context: Option<&Value>) -> String {
                 return match suggest::closest(step, names.iter().copied()) {
                     Some(close) => format!("did you mean `{prefix}{close}`?"),
                     None if known.starts_with("vars") => SETS.to_owned(),
+                    None if known == "secrets" => "a recipe declares what it keeps secret under `secrets:`".to_owned(),
                     None if names.is_empty() => SETS.to_owned(),
                     None => format!("known here: {}", names.join(", ")),
                 };

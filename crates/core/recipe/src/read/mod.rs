@@ -90,13 +90,12 @@ fn refer(recipe: &Recipe, out: &mut Findings) {
         let shared = recipe.common.vars.keys().chain(part.vars.keys());
         let vars: BTreeSet<&str> = shared.map(String::as_str).collect();
         let vars: Vec<&str> = vars.into_iter().collect();
-        let files = part.files.iter().filter_map(|file| file.when.as_ref().map(|when| (when, file.path.span)));
-        let folders =
-            part.shared_folders.iter().filter_map(|folder| folder.when.as_ref().map(|when| (when, folder.span)));
-        for (when, span) in files.chain(folders).filter(|(when, _)| !vars.contains(&when.as_str())) {
-            let message = format!("`when` names `{when}`, which is no variable of the recipe");
-            let hint = suggest::hint(when, &vars, "variable");
-            out.push(Diagnostic::error(codes::RECIPE_BAD, message, hint).at(span, "depends on it"));
+        let files = part.files.iter().filter_map(|file| file.when.as_ref());
+        let folders = part.shared_folders.iter().filter_map(|folder| folder.when.as_ref());
+        for when in files.chain(folders).filter(|when| !vars.contains(&when.value.as_str())) {
+            let message = format!("`when` names `{}`, which is no variable of the recipe", when.value);
+            let hint = suggest::hint(&when.value, &vars, "variable");
+            out.push(Diagnostic::error(codes::RECIPE_BAD, message, hint).at(when.span, "no such variable"));
         }
         let on = [&part.drain, &part.resume].into_iter().flatten().filter_map(|hook| hook.on.as_ref());
         for role in on.chain(&part.needs).filter(|role| !roles.contains(&role.value.as_str())) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use muster_doc::{Diagnostic, Span, Tree, codes};
+use muster_doc::{Diagnostic, Span, Spanned, Tree, codes};
 use muster_recipe::{Function, HookSpec, Recipe, Role, RoleFault, Surroundings};
 use muster_spec::{GroupSpec, RecipeRef};
 
@@ -75,11 +75,15 @@ pub(super) fn from_recipe(
         pieces: function.parts.iter().flat_map(|part| pieces(part)).collect(),
         health: function.health().cloned(),
         ports: function.ports().into_iter().collect(),
-        shared_folders: shared_folders.map(|folder| (folder.path.clone(), folder.when.clone())).collect(),
+        shared_folders: shared_folders.map(|folder| (folder.path.clone(), when(folder.when.as_ref()))).collect(),
         drain: function.drain().cloned(),
         resume: function.resume().cloned(),
         needs: needs(&function, asking.reference),
     }
+}
+
+fn when(name: Option<&Spanned<String>>) -> Option<String> {
+    name.map(|name| name.value.clone())
 }
 
 /// A role that every role needs does not need itself.
@@ -128,7 +132,7 @@ fn pieces(role: &Role) -> Vec<Piece> {
         let span = written.span;
         let tree = Tree::map([("write_files", Tree::seq(vec![written], span))], span);
         let path = file.when.as_ref().map(|_| file.path.value.clone());
-        pieces.push(Piece { when: file.when.clone(), path, tree });
+        pieces.push(Piece { when: when(file.when.as_ref()), path, tree });
     }
     if let Some(reload) = &role.reload {
         let span = reload.span;

@@ -10,7 +10,7 @@ use muster_doc::Diagnostic;
 use muster_types::{GroupName, NodeName};
 
 use super::context::World;
-use super::{Compiled, Member, Members};
+use super::{Compiled, Member, Members, RenderFault};
 
 /// Documentation addresses: they stand for those that are not there yet.
 const TRIAL_ADDRESS: [u8; 3] = [192, 0, 2];
@@ -21,7 +21,7 @@ fn trial_facts() -> NodeFacts {
 }
 
 impl Compiled {
-    /// Renders the first and the last node of each group, and notes which packages they ask for.
+    /// Renders the first and the last node of each group with their hooks, and notes which packages they ask for.
     pub(super) fn try_out(&mut self) -> Vec<Diagnostic> {
         let (mut members, tried) = self.trial_members();
         let mut packages: BTreeMap<GroupName, BTreeSet<String>> = BTreeMap::new();
@@ -29,6 +29,9 @@ impl Compiled {
         let mut following = Vec::new();
         let world = Arc::new(self.world(&members));
         for (name, group) in tried {
+            if let Err(RenderFault::Bad(mut errors)) = self.hooks(&name, &members) {
+                found.append(&mut errors);
+            }
             match self.try_node(&name, &world) {
                 Ok(document) => {
                     packages.entry(group).or_default().extend(packages_of(&document));
