@@ -1,7 +1,7 @@
 //! `muster node-init` and `muster node-agent`: the first process of a local node, and the agent in it. Hidden: the
 //! shepherd starts the one, and systemd of a node the other.
 
-use muster_agent::{Agent, AgentConfig};
+use muster_agent::{Agent, AgentConfig, NodeLimits};
 use muster_provider_local::{NodeContext, node_agent_context, run_node_init};
 use muster_stdx::chain;
 
@@ -41,6 +41,7 @@ fn run_agent(context: NodeContext) -> anyhow::Result<()> {
     let bootstrap = serde_json::from_str(context.user_data.expose())?;
     // One thread is enough, and a node is small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let limits = context.limits;
     let ready = context.ready;
     let config = AgentConfig {
         boot_id: Some(context.boot_id),
@@ -50,6 +51,7 @@ fn run_agent(context: NodeContext) -> anyhow::Result<()> {
                 tracing::error!(%error, "nobody hears that the agent listens");
             }
         })),
+        node_limits: NodeLimits { memory_bytes: limits.memory.map(|size| size.0), cpus: limits.cpus },
         ..AgentConfig::new(bootstrap)
     };
     runtime.block_on(async {

@@ -1,12 +1,14 @@
 //! Groups, users, keys and passwords, and what they have to do with each other.
 
+use std::collections::BTreeSet;
+
 use muster_doc::{Key, Node, Tree};
 
 use super::users::{UserDraft, is_account_name};
 use super::{files, passwords, users};
 use crate::document::Draft;
 use crate::fields::{Fields, plain_truth, present};
-use crate::step::{AuthorizedKeys, Group, StepKind};
+use crate::step::{AuthorizedKeys, Group, Reload, StepKind};
 
 /// Groups first, then users with their passwords, then keys and passwords that stand on their own.
 pub(crate) fn read(fields: &mut Fields, tree: &Tree) -> Vec<Draft> {
@@ -163,4 +165,21 @@ fn password_login(fields: &mut Fields, tree: &Tree) -> Option<Draft> {
     let content = format!("PasswordAuthentication {}\n", if allowed { "yes" } else { "no" });
     let kind = files::made_file("/etc/ssh/sshd_config.d/50-cloud-init.conf", content, 0o600);
     Some(Draft::converge("ssh_pwauth", kind))
+}
+
+/// sshd has read its keys and settings when it was started, which may have been before they were written. It may also not be
+/// there, or not be systemd's; then there is nothing to tell.
+const SSH_RELOAD: &str = "if [ -d /run/systemd/system ]; then\n  for unit in ssh sshd; do\n    \
+                          if systemctl --quiet is-active $unit; then exec systemctl reload $unit; fi\n  done\nfi";
+
+/// Has sshd take in what the steps before this one may have written for it.
+pub(crate) fn ssh_reload(before: &[Draft]) -> Option<Draft> {
+    let is_ssh = |draft: &&Draft| draft.name == "ssh_pwauth" || draft.name.starts_with("ssh_keys[");
+    let files = before.iter().filter(is_ssh).filter_map(|draft| match &draft.kind {
+        StepKind::File(file) => Some(file.path.clone()),
+        _ => None,
+    });
+    let files: BTreeSet<String> = files.collect();
+    let kind = Reload { files: files.into_iter().collect(), text: SSH_RELOAD.to_owned(), watched: Vec::new() };
+    (!kind.files.is_empty()).then(|| Draft::once("ssh_reload", StepKind::Reload(kind), true))
 }

@@ -29,6 +29,7 @@ pub(crate) fn steps(fields: &mut Fields, tree: &Tree) -> Vec<Draft> {
     drafts.extend(packages::read(fields, tree));
     drafts.extend(deferred);
     drafts.extend(commands::read(fields, tree, Section::Run));
+    drafts.extend(accounts::ssh_reload(&drafts));
     let reloads = vendor::reloads(fields, tree, &drafts);
     drafts.extend(reloads);
     drafts.extend(system::final_message(fields, tree));

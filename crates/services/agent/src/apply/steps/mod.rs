@@ -56,6 +56,11 @@ impl Machine {
         self.root == Path::new("/")
     }
 
+    /// Whether systemd is its PID 1, as `sd_booted` looks.
+    fn has_systemd(&self) -> bool {
+        self.inside("/run/systemd/system").is_dir()
+    }
+
     /// Where an absolute path of the node is.
     pub(super) fn inside(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))

@@ -28,12 +28,16 @@ pub(super) async fn apply(mount: &Mount, context: &mut Context<'_>) -> Result<Ap
     if !machine.is_live() {
         return Ok(applied);
     }
+    if rewritten && machine.has_systemd() {
+        // It has made units of the old table, and would mount and unmount by those.
+        run(context, "systemctl", &["daemon-reload"]).await?;
+    }
     if is_mounted(mount) {
         if !rewritten || is_swap(mount) {
             return Ok(applied);
         }
         // Something else is mounted there, or in another way.
-        run(context, "umount", &mount.point).await?;
+        run(context, "umount", &["--", &mount.point]).await?;
     }
     if may_be_absent(mount) {
         let message = format!("{} is not there, so {} is not mounted; fstab has it", mount.device, mount.point);
@@ -41,20 +45,20 @@ pub(super) async fn apply(mount: &Mount, context: &mut Context<'_>) -> Result<Ap
         return Ok(applied);
     }
     if is_swap(mount) {
-        run(context, "swapon", &mount.device).await?;
+        run(context, "swapon", &["--", &mount.device]).await?;
     } else {
-        run(context, "mount", &mount.point).await?;
+        run(context, "mount", &["--", &mount.point]).await?;
     }
     applied.changed = true;
     Ok(applied)
 }
 
-async fn run(context: &mut Context<'_>, name: &str, argument: &str) -> Result<(), StepError> {
+async fn run(context: &mut Context<'_>, name: &str, arguments: &[&str]) -> Result<(), StepError> {
     let Some(program) = context.machine.find(name) else {
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(StepError::Program { program: name.to_owned(), source });
     };
-    match tool::run(context, tool::command(&program, &["--", argument])).await? {
+    match tool::run(context, tool::command(&program, arguments)).await? {
         0 => Ok(()),
         code => Err(StepError::Exit { program: name.to_owned(), code }),
     }

@@ -37,8 +37,7 @@ pub(in crate::apply) async fn act(machine: &Machine, power: &PowerState) -> Resu
         PowerMode::PowerOff => ("poweroff", RebootMode::RB_POWER_OFF),
         PowerMode::Halt => ("halt", RebootMode::RB_HALT_SYSTEM),
     };
-    let systemd = machine.inside("/run/systemd/system").is_dir();
-    if let Some(program) = machine.find("systemctl").filter(|_| systemd) {
+    if let Some(program) = machine.find("systemctl").filter(|_| machine.has_systemd()) {
         let status = tool::command(&program, &[verb]).status().map_err(StepError::Power)?;
         return match status.code() {
             Some(0) => Ok(()),
