@@ -14,7 +14,7 @@ mod types;
 
 pub use bakery::{BakeProgress, BakeRequest, BakedImage, Bakery, BakeryContext, ImageId};
 pub use error::{ProviderError, Status};
-pub use types::{Capabilities, Machine, MachineRequest, MachineState, Size, Tags};
+pub use types::{Capabilities, Machine, MachineBatch, MachineRequest, MachineState, Size, Tags};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -72,6 +72,12 @@ pub trait Provider: Send + Sync {
 
     /// Every machine that carries all of `tags`, whatever its state.
     async fn list(&self, tags: &Tags) -> Result<Vec<Machine>, ProviderError>;
+
+    /// Whether so many machines more can run here, next to those that do; asked before the first of them is made. An
+    /// error says what is short, with figures, and what to do about it.
+    async fn preflight(&self, _wanted: &[MachineBatch]) -> Result<(), ProviderError> {
+        Ok(())
+    }
 
     /// Asks for a machine. Returns once the provider has taken the order; the machine may still be starting.
     async fn create(&self, request: &MachineRequest) -> Result<Machine, ProviderError>;

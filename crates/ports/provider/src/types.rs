@@ -39,6 +39,17 @@ pub struct MachineRequest {
     pub user_data: Redacted<String>,
 }
 
+/// Machines of one kind that are about to be made or started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MachineBatch {
+    pub count: usize,
+    /// As in `MachineRequest`, like the rest.
+    pub image: Option<String>,
+    pub size: Size,
+    pub shared_folders: BTreeSet<PathBuf>,
+    pub settings: Option<Tree>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MachineState {

@@ -22,6 +22,7 @@ mod node;
 mod observe;
 mod outcome;
 mod policy;
+mod preflight;
 mod removal;
 mod run;
 mod status;

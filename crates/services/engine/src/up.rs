@@ -25,7 +25,7 @@ use crate::lease::Hold;
 use crate::node::{Lived, NodePart, NodeRun};
 use crate::outcome::{Exit, NodeOutcome, Outcome, exit_of};
 use crate::run::{Run, concurrency};
-use crate::{Engine, EngineConfig, EngineError};
+use crate::{Engine, EngineConfig, EngineError, preflight};
 
 /// How often the log is written while a run goes on.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -169,6 +169,7 @@ async fn execute(
     (prepared, token): (Prepared, CancellationToken),
 ) -> Result<Parts, EngineError> {
     let Prepared { plan, desired, observation, members, renewals, .. } = prepared;
+    preflight::check(config, &plan, &desired).await?;
     let record = observation.cluster.as_ref();
     note_cluster(config, blueprint, hold, (record, &observation.owner_tag)).await?;
     let run = Run {

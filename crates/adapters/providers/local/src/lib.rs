@@ -15,6 +15,7 @@ mod network;
 mod node_init;
 mod node_root;
 mod node_systemd;
+mod preflight;
 mod protocol;
 mod provider;
 mod record;

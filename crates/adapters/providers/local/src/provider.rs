@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use muster_doc::{Diagnostic, Tree};
 use muster_provider::{
-    Capabilities, Dialer, Factory, Faults, Machine, MachineRequest, MachineState, OpenContext, Provider, ProviderError,
-    Tags,
+    Capabilities, Dialer, Factory, Faults, Machine, MachineBatch, MachineRequest, MachineState, OpenContext, Provider,
+    ProviderError, Tags,
 };
 use muster_stdx::create_private_dir;
 use muster_sys::process;
@@ -25,7 +25,7 @@ use crate::protocol::{Identity, LINE_BYTES_MAX, Reply, Request, Verb};
 use crate::serve::READY_LINE;
 use crate::settings::{Init, Subnet};
 use crate::shepherd::remove_traces;
-use crate::{console, record, request, settings};
+use crate::{console, preflight, record, request, settings};
 
 /// Nodes at work at once: more than this only wait for the machine's processors.
 const CONCURRENCY_MAX: usize = 16;
@@ -252,6 +252,12 @@ impl Provider for Local {
         };
         let carries = |machine: &Machine| tags.iter().all(|(key, value)| machine.tags.get(key) == Some(value));
         Ok(machines.into_iter().filter(carries).collect())
+    }
+
+    async fn preflight(&self, wanted: &[MachineBatch]) -> Result<(), ProviderError> {
+        let cgroups =
+            Cgroups::detect(&self.layout.name).map_err(io_error("look at this machine's limits", "no cgroups"))?;
+        preflight::check(wanted, self.init, &cgroups)
     }
 
     async fn create(&self, request: &MachineRequest) -> Result<Machine, ProviderError> {
