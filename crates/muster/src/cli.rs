@@ -52,6 +52,7 @@ pub(crate) enum Command {
     Exec(commands::exec::Args),
     Shell(commands::shell::Args),
     Down(commands::down::Args),
+    Image(commands::image::Args),
     Explain(commands::explain::Args),
     /// Holds the nodes of a local cluster; started by `up`
     #[command(hide = true)]
@@ -66,6 +67,13 @@ pub(crate) enum Command {
     /// The agent of a local node whose first process is systemd
     #[command(hide = true)]
     NodeAgent,
+    /// Makes one image
+    #[command(hide = true)]
+    ImageWorker {
+        /// The folder that it works in, for people who read the list of processes
+        #[arg(hide = true)]
+        folder: std::path::PathBuf,
+    },
     /// Writes the reference of the command line
     #[command(hide = true)]
     GenerateReference,

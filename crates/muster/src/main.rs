@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Shepherd(args) => commands::shepherd::run(&args).into(),
         Command::NodeInit { .. } => ExitCode::from(commands::node_init::run()),
         Command::NodeAgent => ExitCode::from(commands::node_init::run_unit()),
+        Command::ImageWorker { .. } => ExitCode::from(commands::image_worker::run()),
         command => run(&cli.global, command).into(),
     }
 }
@@ -76,9 +77,10 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Exec(args) => Box::pin(commands::exec::run(args, context)).await,
         Command::Shell(args) => Box::pin(commands::shell::run(args, context)).await,
         Command::Down(args) => Box::pin(commands::down::run(args, context)).await,
+        Command::Image(args) => Box::pin(commands::image::run(args, context)).await,
         Command::Explain(args) => commands::explain::run(&args, context),
         Command::GenerateReference => Ok(commands::reference::run(context)),
-        Command::Shepherd(_) | Command::NodeInit { .. } | Command::NodeAgent => {
+        Command::Shepherd(_) | Command::NodeInit { .. } | Command::NodeAgent | Command::ImageWorker { .. } => {
             unreachable!("taken care of before there is a runtime")
         }
     }

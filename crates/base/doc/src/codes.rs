@@ -84,6 +84,7 @@ codes! {
     LOCAL_KEY = "M0902": "The block of the provider `local` has a setting that does not exist.";
     LOCAL_SUBNET = "M0903": "The subnet of the provider `local` is not a private IPv4 network of 8 to 29 bits.";
     LOCAL_INIT = "M0904": "The init of nodes of the provider `local` is neither `systemd` nor `agent`.";
+    LOCAL_MIRROR = "M0905": "The mirror of the provider `local` is not the address of a Debian archive.";
 }
 
 /// The explanation of a code.

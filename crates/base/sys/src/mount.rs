@@ -42,10 +42,27 @@ pub fn pseudo(kind: &str, at: &Path, flags: MsFlags, options: &str) -> Result<()
 
 /// Stacks `upper` over the read-only `lower`.
 pub fn overlay(lower: &[&Path], upper: &Path, work: &Path, at: &Path) -> Result<(), MountError> {
+    overlay_with(lower, upper, work, at, "")
+}
+
+/// As `overlay`, for an `upper` that is to be a lower layer of others: folders that are renamed are copied, files that
+/// are changed are copied whole, and nothing in it refers to the layers below by number. Not forced to the disk.
+pub fn overlay_for_layer(lower: &[&Path], upper: &Path, work: &Path, at: &Path) -> Result<(), MountError> {
+    let options = ",redirect_dir=off,metacopy=off,index=off";
+    match overlay_with(lower, upper, work, at, &format!("{options},volatile")) {
+        // Kernels before 5.10 do not know the last option.
+        Err(error) if error.source.kind() == io::ErrorKind::InvalidInput => {
+            overlay_with(lower, upper, work, at, options)
+        }
+        result => result,
+    }
+}
+
+fn overlay_with(lower: &[&Path], upper: &Path, work: &Path, at: &Path, more: &str) -> Result<(), MountError> {
     // Colons and commas separate options, so a path that holds one has to be escaped.
     let text = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
     let lower: Vec<String> = lower.iter().map(|path| text(path)).collect();
-    let options = format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), text(upper), text(work));
+    let options = format!("lowerdir={},upperdir={},workdir={}{more}", lower.join(":"), text(upper), text(work));
     nix::mount::mount(Some("overlay"), at, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
         .map_err(failed("overlay", at))
 }

@@ -8,13 +8,15 @@ use std::path::Path;
 
 use nix::unistd::Pid;
 
-/// A program to be PID 1 of fresh mount, pid, UTS, IPC and network namespaces.
+/// A program to be PID 1 of fresh mount, pid, UTS and IPC namespaces.
 #[derive(Debug)]
 pub struct NamespaceCommand<'a> {
     pub program: &'a Path,
     pub arguments: &'a [&'a OsStr],
     /// Become file descriptors 0, 1, 2, 3… of the program; everything else must be close-on-exec.
     pub files: &'a [BorrowedFd<'a>],
+    /// Whether it gets a network namespace too, or shares the caller's.
+    pub own_network: bool,
 }
 
 /// A started PID 1, seen from outside.
@@ -35,7 +37,7 @@ struct Prepared {
 }
 
 impl NamespaceCommand<'_> {
-    /// Clones and executes. The child is killed when the calling thread ends, so call from the main thread. Exit code
+    /// Clones and executes. The child is killed when the calling thread ends, so call from one that outlives it. Exit code
     /// 127 means that the program could not be executed.
     pub fn spawn(&self) -> io::Result<NamespaceChild> {
         let mut prepared = self.prepare()?;
@@ -47,11 +49,12 @@ impl NamespaceCommand<'_> {
         let mut pidfd: RawFd = -1;
         // SAFETY: clone_args is plain old data; zero is a valid value for each field.
         let mut request: libc::clone_args = unsafe { std::mem::zeroed() };
+        let network = if self.own_network { libc::CLONE_NEWNET } else { 0 };
         let flags = libc::CLONE_NEWNS
             | libc::CLONE_NEWPID
             | libc::CLONE_NEWUTS
             | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWNET
+            | network
             | libc::CLONE_PIDFD;
         request.flags = u64::from(flags.cast_unsigned());
         request.pidfd = (&raw mut pidfd) as u64;

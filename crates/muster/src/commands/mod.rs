@@ -3,6 +3,8 @@
 pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod image;
+pub(crate) mod image_worker;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod node_init;

@@ -34,6 +34,15 @@ pub(crate) fn duration(ms: u128) -> String {
     }
 }
 
+/// `820 kB`, `12 MB`, `3.4 GB`: one glance.
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        1_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
+    }
+}
+
 /// How long ago a moment was.
 pub(crate) fn age(since: muster_types::Timestamp) -> String {
     let ms = muster_types::Timestamp::now().duration_since(since).as_millis();
@@ -43,6 +52,13 @@ pub(crate) fn age(since: muster_types::Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (number, text) in [(1, "1 kB"), (820_000, "820 kB"), (12_900_000, "12 MB"), (3_450_000_000, "3.4 GB")] {
+            assert_eq!(bytes(number), text);
+        }
+    }
 
     #[test]
     fn durations_are_short() {

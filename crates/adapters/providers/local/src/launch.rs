@@ -108,7 +108,8 @@ impl Launcher {
         let files = [start_read.as_fd(), output.file(), output.file(), report_write.as_fd()];
         // The folder is for people who read the list of processes.
         let arguments = ["node-init".as_ref(), folder.0.as_os_str()];
-        let command = NamespaceCommand { program: &self.program, arguments: &arguments, files: &files };
+        let command =
+            NamespaceCommand { program: &self.program, arguments: &arguments, files: &files, own_network: true };
         let child = command.spawn().map_err(system("start a process in new namespaces"))?;
         // The process waits for its start line, and ends without it; from here on every error must end it.
         let launched = Launched { child, hearing, terminal: output.into_terminal() };

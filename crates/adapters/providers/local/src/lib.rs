@@ -26,6 +26,7 @@ mod shared;
 mod shepherd;
 mod skeleton;
 
+pub use image::run_image_worker;
 pub use layout::scope_name;
 pub use node_init::{NodeContext, run as run_node_init};
 pub use node_systemd::context as node_agent_context;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use muster_doc::{Diagnostic, Tree};
 use muster_provider::{
-    Capabilities, Dialer, Factory, Faults, Machine, MachineBatch, MachineRequest, MachineState, OpenContext, Provider,
-    ProviderError, Tags,
+    Bakery, BakeryContext, Capabilities, Dialer, Factory, Faults, Machine, MachineBatch, MachineRequest, MachineState,
+    OpenContext, Provider, ProviderError, Tags,
 };
 use muster_stdx::create_private_dir;
 use muster_sys::process;
@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 
 use crate::cgroup::Cgroups;
 use crate::dialer::SwitchDialer;
-use crate::image::{IMAGES, Layers, MachineRef, Store, StoreError};
+use crate::image::{Baker, IMAGES, Layers, MachineRef, Store, StoreError};
 use crate::layout::Layout;
 use crate::protocol::{Identity, LINE_BYTES_MAX, Reply, Request, Verb};
 use crate::serve::READY_LINE;
@@ -71,9 +71,14 @@ impl Factory for LocalFactory {
             init: settings.init,
             dialer: Arc::new(SwitchDialer::new(layout.clone())),
             store: Store::new(&context.images),
+            baker: Arc::new(Baker::new(&self.program, &context.images, settings.mirror)),
             layout,
             starting: tokio::sync::Mutex::new(()),
         }))
+    }
+
+    fn bakery(&self, context: BakeryContext) -> Result<Option<Arc<dyn Bakery>>, ProviderError> {
+        Ok(Some(Arc::new(Baker::new(&self.program, &context, None))))
     }
 }
 
@@ -85,6 +90,7 @@ struct Local {
     init: Option<Init>,
     layout: Layout,
     store: Store,
+    baker: Arc<Baker>,
     dialer: Arc<SwitchDialer>,
     /// One start of the shepherd at a time.
     starting: tokio::sync::Mutex<()>,
@@ -110,7 +116,8 @@ impl Local {
         })?;
         let id = record::machine_id(&request.name, &request.token);
         let folder = self.layout.machine(&id).0;
-        let machine = MachineRef { scope: self.layout.name.clone(), machine: id.to_string(), folder };
+        let shown = format!("{}:{}", self.scope, request.name);
+        let machine = MachineRef { scope: self.layout.name.clone(), machine: id.to_string(), shown, folder };
         self.store.refer(&layers, &machine).map_err(image_error)?;
         Ok(layers)
     }
@@ -318,6 +325,10 @@ impl Provider for Local {
 
     fn faults(&self) -> Option<&dyn Faults> {
         Some(self)
+    }
+
+    fn bakery(&self) -> Option<Arc<dyn Bakery>> {
+        Some(Arc::clone(&self.baker) as Arc<dyn Bakery>)
     }
 
     async fn release(&self) -> Result<(), ProviderError> {

@@ -70,15 +70,17 @@ impl Init {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) subnet: Subnet,
     pub(crate) init: Option<Init>,
+    /// A mirror of Debian's archive that images are made from; this machine's own sources without it.
+    pub(crate) mirror: Option<String>,
 }
 
 /// Reads the block; all mistakes at once.
 pub(crate) fn read(block: Option<&Tree>) -> (Settings, Vec<Diagnostic>) {
-    let mut settings = Settings { subnet: DEFAULT_SUBNET, init: None };
+    let mut settings = Settings { subnet: DEFAULT_SUBNET, init: None, mirror: None };
     let mut diagnostics = Vec::new();
     let Some(block) = block.filter(|block| !block.is_null()) else { return (settings, diagnostics) };
     let Some(entries) = block.as_map() else {
@@ -100,9 +102,13 @@ pub(crate) fn read(block: Option<&Tree>) -> (Settings, Vec<Diagnostic>) {
                 Some("systemd") => settings.init = Some(Init::Systemd),
                 _ => diagnostics.push(wrong_init(value)),
             },
+            "mirror" => match value.as_str().filter(|url| is_mirror(url)) {
+                Some(url) => settings.mirror = Some(url.to_owned()),
+                None => diagnostics.push(wrong_mirror(value)),
+            },
             other => {
                 let message = format!("the local provider has no setting `{other}`");
-                let diagnostic = Diagnostic::error("M0902", message, "its settings are `subnet` and `init`");
+                let diagnostic = Diagnostic::error("M0902", message, "its settings are `subnet`, `init` and `mirror`");
                 diagnostics.push(diagnostic.at(key.span, "unknown setting"));
             }
         }
@@ -120,6 +126,23 @@ fn wrong_init(value: &Tree) -> Diagnostic {
     Diagnostic::error("M0904", "`init` is neither `systemd` nor `agent`", hint).at(value.span, "not an init")
 }
 
+/// What apt takes as the address of an archive, and nothing that could end its line.
+fn is_mirror(url: &str) -> bool {
+    let scheme = ["http://", "https://", "copy:/"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    scheme.is_some_and(|rest| {
+        !rest.is_empty() && rest.chars().all(|letter| letter.is_ascii_graphic() && !"[]#\"".contains(letter))
+    })
+}
+
+fn wrong_mirror(value: &Tree) -> Diagnostic {
+    Diagnostic::error(
+        "M0905",
+        "`mirror` is not the address of a mirror of Debian's archive",
+        "write where the folder `dists` is, such as http://deb.debian.org/debian",
+    )
+    .at(value.span, "not such an address")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +156,16 @@ mod tests {
         assert_eq!(Subnet::parse("192.168.5.0/29").unwrap().index_max(), 6);
         for bad in ["10.77.0.1/16", "8.8.8.0/24", "10.0.0.0/4", "10.0.0.0/30", "10.0.0.0", "x/16"] {
             assert_eq!(Subnet::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn mirrors_are_addresses_that_apt_takes() {
+        for good in ["http://deb.debian.org/debian", "https://m.example:8080/d", "copy:/srv/mirror"] {
+            assert!(is_mirror(good), "{good}");
+        }
+        for bad in ["", "http://", "deb.debian.org", "ftp://x/", "http://a b", "http://a\nb", "http://a]"] {
+            assert!(!is_mirror(bad), "{bad}");
         }
     }
 }

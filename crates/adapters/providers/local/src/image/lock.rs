@@ -17,7 +17,6 @@ pub(crate) struct Held(#[expect(dead_code, reason = "dropping it is its use")] F
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Shared,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for those who remove images"))]
     Sole,
 }
 

@@ -6,26 +6,33 @@
 //! current/KEY         the ID that a name, or a base and packages, stand for now; a refresh changes it
 //! refs/ID/…           machines that need it
 //! lock                shared by those who make images and machines; sole for those who remove
+//! locks/KEY           held by the one who makes it; KEY.at says how far it is
+//! .making-KEY/        under way; found without its lock held it is of a bake that died
+//! .removing-ID/       being removed
 //! ```
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muster_provider::{BakeryContext, ImageId};
+use muster_provider::{BakedImage, BakeryContext, ImageId};
 use muster_types::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::image::lock::{Held, Mode, lock};
-use crate::image::refs::MachineRef;
+use crate::image::refs::{self, MachineRef};
 use crate::image::{DEBIAN_12, HOST, IMAGES};
 
 /// Of the files here.
 const VERSION: u32 = 1;
 /// Of the way in which images are made: another number, other images.
 const PROCEDURE: u32 = 1;
+/// Beside a layer's files.
+const RECORD: &str = "layer.json";
+pub(crate) const MAKING: &str = ".making-";
+pub(crate) const REMOVING: &str = ".removing-";
 /// Who removes holds the lock for as long as a few renames take.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -72,14 +79,39 @@ pub(crate) struct LayerRecord {
     pub(crate) built_at: Timestamp,
 }
 
+impl LayerRecord {
+    /// The id follows from the content, once that is known.
+    pub(crate) fn new(image: &str, base: Option<&ImageId>, packages: Option<&BTreeSet<String>>, bytes: u64) -> Self {
+        Self {
+            version: VERSION,
+            id: ImageId(String::new()),
+            image: image.to_owned(),
+            base: base.cloned(),
+            packages: packages.cloned().unwrap_or_default(),
+            bytes,
+            built_at: Timestamp::now(),
+        }
+    }
+}
+
+/// A layer that was just made.
+#[derive(Debug)]
+pub(crate) struct NewLayer {
+    pub(crate) key: String,
+    pub(crate) record: LayerRecord,
+    /// What is installed: the same content, the same id.
+    pub(crate) content: String,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pub(crate) folder: PathBuf,
+    pub(crate) cache: PathBuf,
 }
 
 impl Store {
     pub(crate) fn new(context: &BakeryContext) -> Self {
-        Self { folder: context.images_dir.clone() }
+        Self { folder: context.images_dir.clone(), cache: context.cache_dir.clone() }
     }
 
     /// What a node with this image and these packages is stacked from; `None` when it is not baked.
@@ -89,7 +121,7 @@ impl Store {
             DEBIAN_12 => {}
             other => return Err(StoreError::Unknown(other.to_owned())),
         }
-        let Some(base) = self.current(image)? else { return Ok(None) };
+        let Some(base) = self.current(&base_key(image))? else { return Ok(None) };
         let mut layers = Layers { lower: vec![self.root(&base.id)], ids: vec![base.id.clone()] };
         if !packages.is_empty() {
             let Some(layer) = self.current(&layer_key(&base.id, packages))? else { return Ok(None) };
@@ -99,10 +131,21 @@ impl Store {
         Ok(Some(layers))
     }
 
+    /// While this is held nothing is made, neither images nor machines.
+    pub(crate) async fn hold_alone(&self) -> Result<Held, StoreError> {
+        fs_err::create_dir_all(&self.folder).map_err(StoreError::Write)?;
+        let held = lock(&self.lock(), Mode::Sole, LOCK_TIMEOUT).await.map_err(StoreError::Write)?;
+        held.ok_or(StoreError::Busy("an image or a machine is being made"))
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.folder.join("lock")
+    }
+
     /// While this is held nothing is removed.
     pub(crate) async fn hold(&self) -> Result<Held, StoreError> {
         fs_err::create_dir_all(&self.folder).map_err(StoreError::Write)?;
-        let held = lock(&self.folder.join("lock"), Mode::Shared, LOCK_TIMEOUT).await.map_err(StoreError::Write)?;
+        let held = lock(&self.lock(), Mode::Shared, LOCK_TIMEOUT).await.map_err(StoreError::Write)?;
         held.ok_or(StoreError::Busy("images are being removed"))
     }
 
@@ -123,7 +166,7 @@ impl Store {
     }
 
     pub(crate) fn record(&self, id: &ImageId) -> Result<Option<LayerRecord>, StoreError> {
-        let text = match fs_err::read(self.layer(id).join("layer.json")) {
+        let text = match fs_err::read(self.layer(id).join(RECORD)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::Read(error)),
@@ -136,6 +179,11 @@ impl Store {
         self.folder.join("layers").join(&id.0)
     }
 
+    /// Machines that need it.
+    pub(crate) fn machines_of(&self, id: &ImageId) -> Result<Vec<MachineRef>, StoreError> {
+        refs::of_layer(&self.refs(), id).map_err(StoreError::Read)
+    }
+
     pub(crate) fn root(&self, id: &ImageId) -> PathBuf {
         self.layer(id).join("root")
     }
@@ -143,6 +191,146 @@ impl Store {
     pub(crate) fn refs(&self) -> PathBuf {
         self.folder.join("refs")
     }
+
+    pub(crate) fn lock_of(&self, key: &str) -> PathBuf {
+        self.folder.join("locks").join(key)
+    }
+
+    pub(crate) fn progress_of(&self, key: &str) -> PathBuf {
+        self.folder.join("locks").join(format!("{key}.at"))
+    }
+
+    pub(crate) fn making(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{MAKING}{key}"))
+    }
+
+    /// Names the folder of a bake's downloads: several stores may share a cache.
+    pub(crate) fn download_name(&self, key: &str) -> String {
+        format!("{}{key}", self.download_prefix())
+    }
+
+    pub(crate) fn download_prefix(&self) -> String {
+        format!("{}-", short(&Sha256::digest(self.folder.as_os_str().as_encoded_bytes())))
+    }
+
+    /// Makes the folders of the store and of the cache.
+    pub(crate) fn prepare(&self) -> Result<(), StoreError> {
+        for name in ["layers", "current", "refs", "locks"] {
+            fs_err::create_dir_all(self.folder.join(name)).map_err(StoreError::Write)?;
+        }
+        fs_err::create_dir_all(&self.cache).map_err(StoreError::Write)
+    }
+
+    /// An empty place to make an image in. The caller holds its lock.
+    pub(crate) fn remake_making(&self, key: &str) -> Result<(), StoreError> {
+        let making = self.making(key);
+        remove_folder(&making).map_err(StoreError::Write)?;
+        for name in ["work", "layer"] {
+            fs_err::create_dir_all(making.join(name)).map_err(StoreError::Write)?;
+        }
+        Ok(())
+    }
+
+    /// What a failed bake has left. What cannot be removed now is swept later.
+    pub(crate) fn remove_making(&self, key: &str) {
+        if let Err(error) = remove_folder(&self.making(key)) {
+            tracing::warn!(%error, "cannot remove what a failed bake has left");
+        }
+    }
+
+    /// Puts a layer where it is found. Its files reach the disk before its name does, so that after a power failure it
+    /// is whole or not there.
+    pub(crate) fn publish(&self, new: NewLayer, making: &Path) -> Result<LayerRecord, StoreError> {
+        let NewLayer { key, mut record, content } = new;
+        let base = record.base.as_ref().map(ToString::to_string).unwrap_or_default();
+        let packages: Vec<&str> = record.packages.iter().map(String::as_str).collect();
+        let packages = packages.join(" ");
+        record.id = ImageId(short(&Sha256::digest(format!("{PROCEDURE}\n{base}\n{packages}\n{content}"))));
+        let text = serde_json::to_vec(&record).map_err(|error| StoreError::Write(io::Error::other(error)))?;
+        if self.record(&record.id)?.is_some() {
+            // Made before with the same content: that one stays, since machines may stand on it.
+            muster_stdx::write_atomic(&self.layer(&record.id).join(RECORD), &text, 0o644).map_err(StoreError::Write)?;
+        } else {
+            self.place(&record, &text, &making.join("layer")).map_err(StoreError::Write)?;
+        }
+        let pointer = self.folder.join("current").join(key);
+        muster_stdx::write_atomic(&pointer, record.id.0.as_bytes(), 0o644).map_err(StoreError::Write)?;
+        remove_folder(making).map_err(StoreError::Write)?;
+        Ok(record)
+    }
+
+    fn place(&self, record: &LayerRecord, text: &[u8], layer: &Path) -> io::Result<()> {
+        muster_stdx::write_atomic(&layer.join(RECORD), text, 0o644)?;
+        nix::unistd::syncfs(fs_err::File::open(layer)?.file())?;
+        // One of an older version may be there.
+        self.take_away(&record.id)?;
+        fs_err::rename(layer, self.layer(&record.id))?;
+        fs_err::File::open(self.folder.join("layers"))?.sync_all()
+    }
+
+    /// A layer is gone with its name; its files take longer.
+    pub(crate) fn take_away(&self, id: &ImageId) -> io::Result<()> {
+        let removing = self.folder.join(format!("{REMOVING}{id}"));
+        remove_folder(&removing)?;
+        match fs_err::rename(self.layer(id), &removing) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => remove_folder(&removing),
+        }
+    }
+
+    /// Every layer there is.
+    pub(crate) fn records(&self) -> Result<Vec<LayerRecord>, StoreError> {
+        let mut records = Vec::new();
+        for name in names(&self.folder.join("layers")).map_err(StoreError::Read)? {
+            records.extend(self.record(&ImageId(name))?);
+        }
+        records.sort_by(|a, b| (&a.image, &a.packages, a.built_at).cmp(&(&b.image, &b.packages, b.built_at)));
+        Ok(records)
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<BakedImage>, StoreError> {
+        let records = self.records()?;
+        records.iter().map(|record| self.describe(record, &records)).collect()
+    }
+
+    /// With what needs it: machines, and those of `all` that lie on it.
+    pub(crate) fn describe(&self, record: &LayerRecord, all: &[LayerRecord]) -> Result<BakedImage, StoreError> {
+        let above = all.iter().filter(|other| other.base.as_ref() == Some(&record.id));
+        let mut used_by: Vec<String> = above.map(|other| format!("image {}", other.id)).collect();
+        used_by.extend(self.machines_of(&record.id)?.into_iter().map(|machine| machine.shown));
+        Ok(BakedImage {
+            id: record.id.clone(),
+            image: record.image.clone(),
+            packages: record.packages.clone(),
+            bytes: record.bytes,
+            built_at: record.built_at,
+            used_by,
+        })
+    }
+}
+
+/// The names in a folder, which need not be there.
+pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs_err::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Also when it is not there.
+pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs_err::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Names a base: an image of another procedure is another one.
+pub(crate) fn base_key(image: &str) -> String {
+    format!("{image}.{PROCEDURE}")
 }
 
 /// Names a base with packages on it: the same for the same base, packages and way of making it.
