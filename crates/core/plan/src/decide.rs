@@ -6,8 +6,12 @@ use muster_types::{GroupName, MachineId, NodeName, Phase};
 
 use crate::assign::{Assignment, assign};
 use crate::{
-    Action, Begun, BegunAction, Change, Desired, Facts, Health, Inputs, MachineState, Observed, Plan, Recorded, Verb,
+    Action, Begun, BegunAction, Change, Desired, Facts, Fate, Health, Inputs, MachineState, Observed, Plan, Recorded,
+    Verb,
 };
+
+/// Nodes named in a reason; the rest are counted.
+const NODES_SHOWN_MAX: usize = 4;
 
 /// Plans. Panics only where a rule of the plan itself is broken, never because of what a provider or a file says.
 pub fn plan(inputs: &Inputs) -> Plan {
@@ -43,11 +47,12 @@ struct Known<'a> {
 struct Decision {
     verb: Verb,
     reason: String,
+    follows: bool,
 }
 
 impl Decision {
     fn new(verb: Verb, reason: impl Into<String>) -> Self {
-        Self { verb, reason: reason.into() }
+        Self { verb, reason: reason.into(), follows: false }
     }
 }
 
@@ -88,7 +93,8 @@ impl<'a> Known<'a> {
             reason: decision.reason,
             machine: machine.map(|(machine, _)| machine.id.clone()),
             extra: false,
-            needs: if decision.verb == Verb::Keep { Vec::new() } else { desired.needs.clone() },
+            follows: decision.follows,
+            needs: if decision.verb == Verb::Keep || decision.follows { Vec::new() } else { desired.needs.clone() },
             waits_for: Vec::new(),
             steps: Vec::new(),
             token: None,
@@ -99,7 +105,7 @@ impl<'a> Known<'a> {
                 match self.inputs.facts.get(&desired.name).map(|facts| &facts.change) {
                     Some(Change::Apply { steps, .. } | Change::Replace { steps, .. }) => action.steps.clone_from(steps),
                     Some(Change::Unknown { waits_for }) => action.waits_for = waits_for.iter().cloned().collect(),
-                    Some(Change::None) | None => {}
+                    Some(Change::None | Change::Later { .. }) | None => {}
                 }
             }
             Verb::Keep | Verb::Remove => {}
@@ -190,12 +196,17 @@ impl<'a> Known<'a> {
             Some(Change::Unknown { .. }) => {
                 Decision::new(Verb::Configure, "its configuration speaks of nodes that have no address yet")
             }
-            Some(Change::None | Change::Replace { .. }) | None => match phase {
+            Some(Change::None | Change::Replace { .. } | Change::Later { .. }) | None => match phase {
                 _ if !recorded => Decision::new(Verb::Configure, "its machine answers and nobody recorded it"),
                 _ if self.begun.contains_key(name) => {
                     Decision::new(Verb::Configure, "an earlier run changed it and did not finish")
                 }
-                Some((Phase::Ready, _)) => Decision::new(Verb::Keep, "as the file says"),
+                Some((Phase::Ready, _)) => match facts.map(|facts| &facts.change) {
+                    Some(Change::Later { nodes }) => {
+                        Decision { follows: true, ..Decision::new(Verb::Configure, speaks_of(nodes)) }
+                    }
+                    _ => Decision::new(Verb::Keep, "as the file says"),
+                },
                 Some((Phase::Failed, reason)) => Decision::new(Verb::Configure, format!("it failed: {reason}")),
                 Some((phase, _)) => Decision::new(Verb::Configure, format!("an earlier run left it {phase}")),
                 None => Decision::new(Verb::Configure, "nobody recorded it"),
@@ -240,6 +251,30 @@ impl<'a> Known<'a> {
     }
 }
 
+/// `its files speak of web-3 and web-4, which are new, and of web-1, which leaves`
+fn speaks_of(nodes: &BTreeMap<NodeName, Fate>) -> String {
+    let mut parts = Vec::new();
+    let words = [
+        (Fate::Comes, "is new", "are new"),
+        (Fate::Joins, "has not joined yet", "have not joined yet"),
+        (Fate::Moves, "gets another machine", "get other machines"),
+        (Fate::Leaves, "leaves", "leave"),
+    ];
+    for (fate, one, several) in words {
+        let named: Vec<&NodeName> = nodes.iter().filter(|(_, of)| **of == fate).map(|(node, _)| node).collect();
+        let shown: Vec<&str> = named.iter().take(NODES_SHOWN_MAX).map(|node| node.as_str()).collect();
+        let more = named.len() - shown.len();
+        let list = match (shown.as_slice(), more) {
+            ([], _) => continue,
+            ([only], 0) => format!("{only}, which {one}"),
+            ([first @ .., last], 0) => format!("{} and {last}, which {several}", first.join(", ")),
+            (_, more) => format!("{} and {more} more, which {several}", shown.join(", ")),
+        };
+        parts.push(list);
+    }
+    format!("its files speak of {}", parts.join(", and of "))
+}
+
 fn removal(node: &NodeName, group: &GroupName, machine: Option<&MachineId>, extra: bool, reason: String) -> Action {
     Action {
         verb: Verb::Remove,
@@ -248,6 +283,7 @@ fn removal(node: &NodeName, group: &GroupName, machine: Option<&MachineId>, extr
         reason,
         machine: machine.cloned(),
         extra,
+        follows: false,
         needs: Vec::new(),
         waits_for: Vec::new(),
         steps: Vec::new(),

@@ -101,10 +101,25 @@ pub enum Change {
         steps: Vec<String>,
         reason: String,
     },
+    /// Nothing now. Its files speak of nodes that will come, go or change; it is configured again when they have.
+    Later {
+        nodes: BTreeMap<NodeName, Fate>,
+    },
     /// The configuration needs addresses that are not there yet.
     Unknown {
         waits_for: BTreeSet<NodeName>,
     },
+}
+
+/// What becomes of a node that others speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    Comes,
+    /// It has a machine.
+    Joins,
+    /// It gets another machine.
+    Moves,
+    Leaves,
 }
 
 /// What a node's agent said.

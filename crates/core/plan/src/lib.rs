@@ -9,5 +9,7 @@ mod text;
 
 pub use assign::{Assigned, Assignment, Extra, assign};
 pub use decide::plan;
-pub use input::{Begun, BegunAction, Change, Desired, Facts, Health, Inputs, MachineState, Observed, Policy, Recorded};
+pub use input::{
+    Begun, BegunAction, Change, Desired, Facts, Fate, Health, Inputs, MachineState, Observed, Policy, Recorded,
+};
 pub use plan::{Action, PLAN_VERSION, Plan, Summary, Verb};

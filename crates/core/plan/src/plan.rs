@@ -57,6 +57,9 @@ pub struct Action {
     pub machine: Option<MachineId>,
     /// A machine too many: the node itself has another action.
     pub extra: bool,
+    /// Nothing is to be done now: it is configured again when nodes that its files speak of have come, gone or changed,
+    /// if that makes a difference to it.
+    pub follows: bool,
     /// Groups that are ready before this begins.
     pub needs: Vec<GroupName>,
     /// Nodes whose addresses the configuration needs and that have none yet.

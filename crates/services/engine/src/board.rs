@@ -3,19 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_api::NodeFacts;
 use muster_types::{GroupName, MachineId, NodeName, Phase};
 use tokio::sync::watch;
 
-use crate::compile::{DesiredNode, Members};
+use crate::compile::{DesiredNode, Member, Members};
+use crate::tide::{Follower, Tide};
 
 /// Whether a node has an address that others may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Address {
     Unknown,
     Known,
+    /// It has one, and has said what it is.
+    Joined,
+    /// It has one, and will not say in this run what it is.
+    Silent,
     /// It could not be made; the others go on without it.
     Dropped,
 }
@@ -39,10 +44,16 @@ struct Progress {
 pub(crate) struct Board {
     members: Mutex<Members>,
     standings: Mutex<BTreeMap<NodeName, Standing>>,
+    /// Nodes that leave, as followers are told of them until they have left.
+    pub(crate) leaving: Mutex<BTreeMap<NodeName, Member>>,
+    pub(crate) tide: watch::Sender<Tide>,
+    pub(crate) followers: BTreeMap<NodeName, watch::Sender<Follower>>,
+    /// Nodes that others may have been told of in earlier runs.
+    pub(crate) members_before: BTreeSet<NodeName>,
     addresses: BTreeMap<NodeName, watch::Sender<Address>>,
     groups: BTreeMap<GroupName, watch::Sender<Progress>>,
-    group_of: BTreeMap<NodeName, GroupName>,
-    needs: BTreeMap<GroupName, BTreeSet<GroupName>>,
+    pub(crate) group_of: BTreeMap<NodeName, GroupName>,
+    pub(crate) needs: BTreeMap<GroupName, BTreeSet<GroupName>>,
     /// An address that others may have been told is not true any more.
     moved: AtomicBool,
     /// Groups of which a node waits for the address of a node of another.
@@ -55,15 +66,44 @@ pub(crate) struct Blocked {
     pub(crate) reason: String,
 }
 
+/// What a run starts from.
+pub(crate) struct Known {
+    /// The nodes that should be, as far as they are known before anything is done.
+    pub(crate) members: Members,
+    /// Nodes whose machines go, as others were told of them.
+    pub(crate) leaving: BTreeMap<NodeName, Member>,
+    /// Nodes that are there and whose files speak of others as far as those have joined, with those that have not.
+    pub(crate) followers: BTreeMap<NodeName, BTreeSet<NodeName>>,
+}
+
+fn address_of(member: Option<&Member>) -> Address {
+    match member {
+        Some(member) if member.addresses.is_empty() => Address::Unknown,
+        Some(member) if member.facts.is_some() => Address::Joined,
+        Some(_) => Address::Known,
+        None => Address::Unknown,
+    }
+}
+
 impl Board {
-    /// `members` are the nodes as far as they are known before anything is done.
-    pub(crate) fn new(desired: &[DesiredNode], members: Members) -> Self {
+    pub(crate) fn new(desired: &[DesiredNode], known: Known, moving: BTreeSet<NodeName>) -> Self {
+        let Known { members, leaving, followers: there } = known;
+        let mut followers = BTreeMap::new();
+        let mut members_before: BTreeSet<NodeName> = leaving.keys().cloned().collect();
         let mut addresses = BTreeMap::new();
         let mut unfinished: BTreeMap<GroupName, usize> = BTreeMap::new();
         let mut needs: BTreeMap<GroupName, BTreeSet<GroupName>> = BTreeMap::new();
         for node in desired {
-            let is_known = members.0.get(&node.name).is_some_and(|member| !member.addresses.is_empty());
-            let state = if is_known { Address::Known } else { Address::Unknown };
+            let state = address_of(members.0.get(&node.name));
+            if state == Address::Joined {
+                members_before.insert(node.name.clone());
+            }
+            let follower = there.get(&node.name).map_or(Follower::Not, |left_out| Follower::At {
+                version: 0,
+                left_out: Arc::new(left_out.clone()),
+                ready: false,
+            });
+            followers.insert(node.name.clone(), watch::Sender::new(follower));
             addresses.insert(node.name.clone(), watch::Sender::new(state));
             *unfinished.entry(node.group.clone()).or_default() += 1;
             needs.entry(node.group.clone()).or_default().extend(node.needs.iter().cloned());
@@ -71,6 +111,10 @@ impl Board {
         let progress = |unfinished| watch::Sender::new(Progress { unfinished, failed: Vec::new() });
         Self {
             members: Mutex::new(members),
+            leaving: Mutex::new(leaving),
+            tide: Tide::of(moving),
+            followers,
+            members_before,
             standings: Mutex::default(),
             addresses,
             groups: unfinished.into_iter().map(|(group, count)| (group, progress(count))).collect(),
@@ -107,29 +151,41 @@ impl Board {
 
     pub(crate) fn set_address(&self, node: &NodeName, found: &[IpAddr]) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(member) = members.0.get_mut(node) {
-            if !member.addresses.is_empty() && member.addresses != found {
-                self.moved.store(true, Ordering::Relaxed);
-            }
-            member.addresses = found.to_vec();
+        let Some(member) = members.0.get_mut(node) else { return };
+        let is_other = member.addresses != found;
+        if is_other && !member.addresses.is_empty() {
+            self.moved.store(true, Ordering::Relaxed);
         }
+        member.addresses = found.to_vec();
+        let state = address_of(Some(member));
         drop(members);
         if let Some(address) = self.addresses.get(node) {
-            address.send_replace(Address::Known);
+            address.send_replace(state);
+        }
+        if is_other && state == Address::Joined {
+            self.change(node);
         }
     }
 
     /// Notes what a node says of itself.
     pub(crate) fn set_facts(&self, node: &NodeName, facts: &NodeFacts) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(member) = members.0.get_mut(node) {
-            member.facts = Some(facts.clone());
+        let Some(member) = members.0.get_mut(node) else { return };
+        let is_other = member.facts.as_ref() != Some(facts);
+        member.facts = Some(facts.clone());
+        drop(members);
+        if let Some(address) = self.addresses.get(node) {
+            address.send_replace(Address::Joined);
+        }
+        if is_other {
+            self.change(node);
         }
     }
 
     /// The node's machine is gone, and another one will come.
     pub(crate) fn forget_address(&self, node: &NodeName) {
-        let Some(address) = self.addresses.get(node).filter(|address| *address.borrow() == Address::Known) else {
+        let has_one = |state: &Address| matches!(state, Address::Known | Address::Joined | Address::Silent);
+        let Some(address) = self.addresses.get(node).filter(|address| has_one(&address.borrow())) else {
             return;
         };
         self.moved.store(true, Ordering::Relaxed);
@@ -138,13 +194,19 @@ impl Board {
             member.facts = None;
         }
         address.send_replace(Address::Unknown);
+        self.change(node);
     }
 
     /// Takes a node that has no address out of what the others are told. False when it has one, and stays.
     pub(crate) fn drop_member(&self, node: &NodeName) -> bool {
-        let Some(address) = self.addresses.get(node).filter(|address| *address.borrow() == Address::Unknown) else {
+        let Some(address) = self.addresses.get(node) else { return false };
+        let state = *address.borrow();
+        if state == Address::Known {
+            address.send_replace(Address::Silent);
+        }
+        if state != Address::Unknown {
             return false;
-        };
+        }
         self.members.lock().unwrap_or_else(PoisonError::into_inner).0.remove(node);
         address.send_replace(Address::Dropped);
         true
@@ -152,6 +214,9 @@ impl Board {
 
     /// A node has come to its end in this run: `Err` says why it is not ready.
     pub(crate) fn end(&self, node: &NodeName, result: Result<(), String>) {
+        if let Err(reason) = &result {
+            self.fall_behind(node, reason);
+        }
         let Some(group) = self.group_of.get(node).and_then(|group| self.groups.get(group)) else { return };
         group.send_modify(|progress| {
             assert!(progress.unfinished > 0, "a node ends once");
@@ -160,6 +225,14 @@ impl Board {
                 progress.failed.push((node.clone(), reason));
             }
         });
+    }
+
+    /// A node that was ready in this run is not any more.
+    pub(crate) fn end_late(&self, node: &NodeName, reason: &str) {
+        self.fall_behind(node, reason);
+        if let Some(group) = self.group_of.get(node).and_then(|group| self.groups.get(group)) {
+            group.send_modify(|progress| progress.failed.push((node.clone(), reason.to_owned())));
+        }
     }
 
     /// Returns when all nodes of all these groups are ready, or as soon as one will not be.
@@ -190,8 +263,9 @@ impl Board {
     pub(crate) fn check_wanted(&self, wanted: &BTreeSet<NodeName>) -> Result<(), Blocked> {
         for name in wanted {
             let reason = match self.address(name) {
-                Some(Address::Unknown) => continue,
-                Some(Address::Known) => format!("its configuration waits for the address of {name}, which is known"),
+                Some(Address::Unknown | Address::Known) => continue,
+                Some(Address::Joined) => format!("its configuration waits for what is known of {name}"),
+                Some(Address::Silent) => format!("its configuration needs {name}, which did not join"),
                 Some(Address::Dropped) => format!("its configuration needs {name}, which could not be made"),
                 None => format!("its configuration needs {name}, which is not in the file"),
             };
@@ -200,15 +274,18 @@ impl Board {
         Ok(())
     }
 
-    /// Returns when none of these nodes is without an address: it has one, or was dropped. An error says why that will
-    /// never be.
+    /// Returns when more is known of these nodes than now: of one without an address its address, of one with an
+    /// address what it says of itself; or when that will not be in this run. An error says why it will never be.
     pub(crate) async fn addresses(&self, node: &NodeName, wanted: &BTreeSet<NodeName>) -> Result<(), Blocked> {
         for name in wanted {
             let Some(address) = self.addresses.get(name) else { continue };
-            if *address.borrow() == Address::Unknown {
+            let now = *address.borrow();
+            if now == Address::Unknown {
                 self.check_wait(node, name)?;
+            }
+            if matches!(now, Address::Unknown | Address::Known) {
                 // An error means that the sender is gone, and it is ours.
-                drop(address.subscribe().wait_for(|address| *address != Address::Unknown).await);
+                drop(address.subscribe().wait_for(|address| *address != now).await);
             }
         }
         Ok(())

@@ -10,10 +10,11 @@ use muster_types::{Phase, Redacted};
 use tokio::time::Instant;
 
 use crate::board::Blocked;
-use crate::compile::{RenderFault, Rendered};
+use crate::compile::{Members, RenderFault, Rendered};
 use crate::fault::{Fault, LOG_LINES_MAX, Stop};
 use crate::link::{AgentLink, LinkError};
 use crate::node::NodeRun;
+use crate::tide::Version;
 
 const NAMES_SHOWN_MAX: usize = 5;
 
@@ -33,21 +34,32 @@ struct Progress {
 impl NodeRun<'_> {
     /// Applies the configuration and runs the checks.
     pub(crate) async fn configure(&mut self) -> Result<(), Stop> {
-        let rendered = self.render().await?;
+        let (version, rendered) = self.render().await?;
         let _slot = self.run.agent_slots.acquire().await;
         self.enter(Phase::Configuring, "").await;
         let link = self.link()?;
         self.apply(&link, &rendered).await?;
+        self.applied += 1;
         self.record.document = Some(Redacted::new(rendered.document));
         self.record.document_hash = Some(rendered.hash);
-        self.check(&link, &rendered.checks).await
+        self.check(&link, &rendered.checks).await?;
+        if rendered.follows {
+            self.run.board.took_in(self.name(), version, rendered.left_out);
+        }
+        Ok(())
     }
 
-    async fn render(&mut self) -> Result<Rendered, Stop> {
+    /// What it is given now, and the version of the members that it was made from.
+    pub(crate) async fn render(&mut self) -> Result<(Version, Rendered), Stop> {
         loop {
-            let rendered = self.run.board.with_members(|members| self.run.blueprint.render(self.name(), members));
+            let version = self.run.board.version();
+            let render = |members: &Members| self.run.blueprint.render(self.name(), members);
+            let mut rendered = self.run.board.with_members(render);
+            if rendered.as_ref().is_ok_and(|rendered| rendered.follows) {
+                rendered = self.run.board.with_leaving(render).unwrap_or(rendered);
+            }
             let wanted = match rendered {
-                Ok(rendered) => return Ok(rendered),
+                Ok(rendered) => return Ok((version, rendered)),
                 Err(RenderFault::Waiting(wanted)) => wanted,
                 Err(RenderFault::Bad(diagnostics)) => {
                     let words: Vec<&str> = diagnostics.iter().map(|d| d.message.as_str()).collect();
@@ -67,7 +79,7 @@ impl NodeRun<'_> {
     }
 
     /// Goes on over connections that break: a configuration may reboot its node.
-    async fn apply(&mut self, link: &Arc<dyn AgentLink>, rendered: &Rendered) -> Result<(), Stop> {
+    pub(crate) async fn apply(&mut self, link: &Arc<dyn AgentLink>, rendered: &Rendered) -> Result<(), Stop> {
         let limit = self.desired.map(|desired| desired.timeout).unwrap_or_default();
         let deadline = Instant::now() + limit;
         let limits = &self.run.config.limits;

@@ -13,8 +13,9 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::bake::unbaked;
 use crate::blueprint::Blueprint;
-use crate::compile::{DesiredNode, Members};
-use crate::facts::{ask_agents, facts, members, renewals, running};
+use crate::board::Known;
+use crate::compile::DesiredNode;
+use crate::facts::{ask_agents, facts, leaving, members, renewals, running};
 use crate::lease::Hold;
 use crate::link::AgentLinks;
 use crate::observe::{Observation, observe};
@@ -50,8 +51,7 @@ pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) desired: Vec<DesiredNode>,
     pub(crate) observation: Observation,
-    /// The nodes that should be, as far as they are known.
-    pub(crate) members: Members,
+    pub(crate) known: Known,
     pub(crate) renewals: Vec<NodeName>,
     /// The lease that was held meanwhile: nobody else has changed anything since.
     generation: Option<Generation>,
@@ -148,20 +148,22 @@ impl Engine {
         // A node that gets another machine gets another address: what others are given can only be known then. That
         // may make more nodes move, so this goes on until no more do; the set only grows.
         let mut moving = BTreeSet::new();
-        let (plan, members) = loop {
+        let (plan, known) = loop {
             let members = members(&desired, &observation, (&replies, &moving));
-            inputs.facts = facts(blueprint, &desired, &observation, (&members, &replies))?;
+            let leaving = leaving(&members, &observation, &replies);
+            let mut known = Known { members, leaving, followers: BTreeMap::new() };
+            inputs.facts = facts(blueprint, &desired, &observation, (&mut known, &replies))?;
             let plan = muster_plan::plan(&inputs);
             let replaced = plan.actions().iter().filter(|action| action.verb == Verb::Replace);
             let before = moving.len();
             moving.extend(replaced.map(|action| action.node.clone()));
             if moving.len() == before {
-                break (plan, members);
+                break (plan, known);
             }
         };
         let plan = self.with_images(blueprint, &desired, (plan, inputs)).await;
         let renewals = renewals(&self.config, &replies, Timestamp::now());
-        Ok(Prepared { plan, desired, observation, members, renewals, generation })
+        Ok(Prepared { plan, desired, observation, known, renewals, generation })
     }
 
     /// The same plan, which also names the images that have to be made for it.

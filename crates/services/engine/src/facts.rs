@@ -5,14 +5,16 @@ use std::net::IpAddr;
 
 use futures_util::StreamExt as _;
 use muster_api::{ConfigPhase, StatusReply};
-use muster_plan::{Change, Facts, Health};
+use muster_plan::{Change, Facts, Fate, Health};
 use muster_provider::MachineState;
 use muster_store::NodeRecord;
-use muster_types::{GroupName, NodeName, SignedDuration, Timestamp};
+use muster_types::{GroupName, NodeName, Phase, SignedDuration, Timestamp};
 
 use crate::blueprint::Blueprint;
+use crate::board::Known;
 use crate::change::{between, is_due};
 use crate::compile::{DesiredNode, Member, Members, RenderFault, Rendered};
+use crate::down::group_of;
 use crate::link::LinkError;
 use crate::observe::Observation;
 use crate::{EngineConfig, EngineError};
@@ -72,12 +74,26 @@ pub(crate) fn member(node: &NodeName, group: &GroupName, observation: &Observati
     }
 }
 
-/// Facts of the desired nodes that have a machine.
+/// The nodes whose machine will go, as others may have been told of them: those that should not be, and those that get
+/// another machine. One that was drained is told of no more.
+pub(crate) fn leaving(members: &Members, observation: &Observation, replies: &Replies) -> BTreeMap<NodeName, Member> {
+    let stays = |node: &NodeName| members.0.get(node).is_some_and(|member| !member.addresses.is_empty());
+    let has_left =
+        |node: &NodeName| observation.records.get(node).is_some_and(|record| record.phase == Phase::Removing);
+    let nodes = observation.assignment.machines.keys().filter(|node| !stays(node) && !has_left(node));
+    let leaving = nodes.map(|node| {
+        let group = observation.records.get(node).map_or_else(|| group_of(node), |record| record.group.clone());
+        (node.clone(), member(node, &group, observation, replies))
+    });
+    leaving.filter(|(_, member)| member.facts.is_some() && !member.addresses.is_empty()).collect()
+}
+
+/// Facts of the desired nodes that have a machine; who follows others is noted in `known`.
 pub(crate) fn facts(
     blueprint: &dyn Blueprint,
     desired: &[DesiredNode],
     observation: &Observation,
-    (members, replies): (&Members, &Replies),
+    (known, replies): (&mut Known, &Replies),
 ) -> Result<BTreeMap<NodeName, Facts>, EngineError> {
     let mut facts = BTreeMap::new();
     for node in desired {
@@ -85,8 +101,18 @@ pub(crate) fn facts(
             continue;
         }
         let reply = replies.get(&node.name);
-        let change = match blueprint.render(&node.name, members) {
-            Ok(rendered) => change(&rendered, observation.records.get(&node.name), reply.and_then(|r| r.as_ref().ok())),
+        let compare = |rendered: &Rendered| {
+            change(rendered, observation.records.get(&node.name), reply.and_then(|reply| reply.as_ref().ok()))
+        };
+        let change = match blueprint.render(&node.name, &known.members) {
+            Ok(rendered) if rendered.follows => {
+                let change = later(&rendered, &compare, (known, observation), |members| {
+                    blueprint.render(&node.name, members).ok()
+                });
+                known.followers.insert(node.name.clone(), rendered.left_out);
+                change
+            }
+            Ok(rendered) => compare(&rendered),
             Err(RenderFault::Waiting(waits_for)) => Change::Unknown { waits_for },
             Err(RenderFault::Bad(diagnostics)) => {
                 return Err(EngineError::Render { node: node.name.clone(), diagnostics });
@@ -101,6 +127,45 @@ pub(crate) fn facts(
         facts.insert(node.name.clone(), Facts { change, health });
     }
     Ok(facts)
+}
+
+/// What changes for a node that follows others: now, or once they have come or gone.
+fn later(
+    rendered: &Rendered,
+    compare: &dyn Fn(&Rendered) -> Change,
+    (known, observation): (&Known, &Observation),
+    render: impl Fn(&Members) -> Option<Rendered>,
+) -> Change {
+    let mut nodes: BTreeMap<NodeName, Fate> = BTreeMap::new();
+    for name in &rendered.left_out {
+        let fate = match observation.assignment.machines.contains_key(name) {
+            true if known.leaving.contains_key(name) => Fate::Moves,
+            true => Fate::Joins,
+            false => Fate::Comes,
+        };
+        nodes.insert(name.clone(), fate);
+    }
+    let mut now = compare(rendered);
+    let all = with(&known.members, &known.leaving);
+    if let Some(before) = render(&all).filter(|before| before.hash != rendered.hash && now != Change::None) {
+        // It has not been told yet that they leave.
+        now = compare(&before);
+        for name in known.leaving.keys() {
+            let mut without = all.clone();
+            without.0.remove(name);
+            if render(&without).is_none_or(|without| without.hash != before.hash) {
+                nodes.entry(name.clone()).or_insert(Fate::Leaves);
+            }
+        }
+    }
+    if now == Change::None && !nodes.is_empty() { Change::Later { nodes } } else { now }
+}
+
+/// The members, and those that leave.
+fn with(members: &Members, leaving: &BTreeMap<NodeName, Member>) -> Members {
+    let mut all = members.clone();
+    all.0.extend(leaving.iter().map(|(name, member)| (name.clone(), member.clone())));
+    all
 }
 
 /// Compares what the node would be given with what its agent has, and with what is recorded.

@@ -108,6 +108,7 @@ impl NodeRun<'_> {
             self.run.emitter.warn(Some(self.name()), words).await;
         }
         self.run.board.set_facts(self.name(), &status.facts);
+        self.run.board.arrived(self.name());
         self.record.facts = Some(status.facts);
         Ok(())
     }

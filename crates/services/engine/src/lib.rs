@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod facts;
 mod fault;
+mod follow;
 mod join;
 mod lease;
 mod limits;
@@ -26,6 +27,7 @@ mod preflight;
 mod removal;
 mod run;
 mod status;
+mod tide;
 mod transport;
 mod up;
 

@@ -15,6 +15,7 @@ impl NodeRun<'_> {
     /// Makes a machine, or finds the one that an earlier try with the same token made.
     pub(crate) async fn create(&mut self) -> Result<(), Stop> {
         let _slot = self.run.provider_slots.acquire().await;
+        self.run.board.coming(self.name());
         let intent = self.begin_create().await?;
         let request = self.request()?;
         let provider = &self.run.config.provider;
@@ -129,6 +130,7 @@ impl NodeRun<'_> {
     pub(crate) async fn start(&mut self) -> Result<(), Stop> {
         let _slot = self.run.provider_slots.acquire().await;
         let machine = self.machine_id()?;
+        self.run.board.coming(self.name());
         let intent = self.begin(IntentAction::Start, Some(machine.clone())).await?;
         self.intent = Some(intent.clone());
         self.enter(Phase::Booting, "").await;

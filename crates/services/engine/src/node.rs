@@ -1,6 +1,6 @@
 //! One node's way through a run: from its action in the plan to ready, gone, or a reason why not.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use muster_api::EventBody;
 use muster_plan::{Action, Verb};
@@ -51,8 +51,12 @@ pub(crate) struct NodeRun<'a> {
     pub(crate) token_chosen: bool,
     /// Configuration steps that were run.
     pub(crate) changed: usize,
+    /// Times that a configuration was applied, also one that changed nothing.
+    pub(crate) applied: usize,
+    pub(crate) begun: Instant,
+    /// How long it took until it was ready.
+    pub(crate) ready_after: Duration,
     extras: Vec<&'a Action>,
-    begun: Instant,
     leftovers: Vec<String>,
 }
 
@@ -71,7 +75,9 @@ impl<'a> NodeRun<'a> {
             token_chosen: false,
             changed: 0,
             extras: part.extras,
+            applied: 0,
             begun: Instant::now(),
+            ready_after: Duration::ZERO,
             leftovers: Vec::new(),
         }
     }
@@ -95,17 +101,21 @@ impl<'a> NodeRun<'a> {
             }
         }
         let outcome = match self.action.verb {
-            Verb::Keep => Some(self.keep()),
+            Verb::Keep => Some(self.stay().await?),
+            Verb::Configure if self.action.follows => Some(self.stay().await?),
             Verb::Remove => self.leave().await?,
             Verb::Create | Verb::Start | Verb::Configure | Verb::Replace => Some(self.become_ready().await?),
         };
+        self.run.board.settle(self.name());
         let gone = outcome.is_none().then(|| self.name().clone());
         Ok(Lived { outcome, gone, leftovers: self.leftovers })
     }
 
-    /// There is nothing to do for it.
+    /// There is nothing to do for it, and nothing can come up.
     pub(crate) fn is_kept(&self) -> bool {
-        self.action.verb == Verb::Keep && self.extras.is_empty()
+        let board = &self.run.board;
+        let follows = board.is_moving() && board.follows_at(self.name()).is_some();
+        self.action.verb == Verb::Keep && self.extras.is_empty() && !follows
     }
 
     pub(crate) fn keep(&self) -> NodeOutcome {
@@ -122,7 +132,7 @@ impl<'a> NodeRun<'a> {
     }
 
     async fn leave(&mut self) -> Result<Option<NodeOutcome>, EngineError> {
-        match self.remove_self().await {
+        match self.part().await {
             Ok(()) => Ok(None),
             Err(Stop::Run(error)) => Err(*error),
             Err(Stop::Node(fault)) => {
@@ -161,8 +171,8 @@ impl<'a> NodeRun<'a> {
         self.record.enrol_token = None;
         self.write_end(Phase::Ready, "").await?;
         self.run.emitter.phase(self.name(), Phase::Ready, "", "").await;
-        self.run.board.end(self.name(), Ok(()));
-        Ok(self.outcome(Phase::Ready, Fault::default()))
+        self.ready_after = self.begun.elapsed();
+        self.stay().await
     }
 
     /// One try, from wherever the node is to all its checks passed.
@@ -184,6 +194,7 @@ impl<'a> NodeRun<'a> {
             Verb::Configure | Verb::Keep | Verb::Remove => self.take_up().await?,
         }
         self.join().await?;
+        self.be_taken_in().await?;
         self.configure().await
     }
 
@@ -248,7 +259,7 @@ impl<'a> NodeRun<'a> {
         Ok(self.outcome(Phase::Failed, fault))
     }
 
-    async fn tell_failure(&mut self, fault: &Fault) {
+    pub(crate) async fn tell_failure(&mut self, fault: &Fault) {
         let body = EventBody::Failed {
             node: Some(self.name().clone()),
             step: fault.step.clone(),
@@ -275,7 +286,7 @@ impl<'a> NodeRun<'a> {
         self.run.emitter.phase(self.name(), phase, waiting_for, "").await;
     }
 
-    async fn write_end(&mut self, phase: Phase, reason: &str) -> Result<(), EngineError> {
+    pub(crate) async fn write_end(&mut self, phase: Phase, reason: &str) -> Result<(), EngineError> {
         self.record.phase = phase;
         reason.clone_into(&mut self.record.reason);
         self.record.since = Timestamp::now();
@@ -338,7 +349,7 @@ impl<'a> NodeRun<'a> {
         self.run.emitter.emit(body).await;
     }
 
-    fn outcome(&self, phase: Phase, fault: Fault) -> NodeOutcome {
+    pub(crate) fn outcome(&self, phase: Phase, fault: Fault) -> NodeOutcome {
         let addresses = match &self.machine {
             Some(machine) => machine.addresses.clone(),
             None => self.record.addresses.clone(),
@@ -346,7 +357,7 @@ impl<'a> NodeRun<'a> {
         outcome::NodeOutcome {
             name: self.name().clone(),
             group: self.action.group.clone(),
-            verb: self.action.verb,
+            verb: self.verb(),
             phase,
             reason: fault.reason,
             step: fault.step,
@@ -355,8 +366,19 @@ impl<'a> NodeRun<'a> {
             machine: self.machine.as_ref().map(|machine| machine.id.clone()).or_else(|| self.record.machine.clone()),
             addresses,
             changed: self.changed,
-            took: self.begun.elapsed(),
+            took: if phase == Phase::Ready { self.ready_after } else { self.begun.elapsed() },
             timed_out: fault.timed_out,
+        }
+    }
+}
+
+impl NodeRun<'_> {
+    /// What became of the plan: a node that follows others is touched when they make it so.
+    fn verb(&self) -> Verb {
+        match self.action.verb {
+            Verb::Keep if self.applied > 0 => Verb::Configure,
+            Verb::Configure if self.action.follows && self.applied == 0 => Verb::Keep,
+            verb => verb,
         }
     }
 }

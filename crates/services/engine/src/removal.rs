@@ -56,9 +56,18 @@ impl NodeRun<'_> {
         Ok(())
     }
 
+    /// The others speak of it no more, then it goes.
+    pub(crate) async fn part(&mut self) -> Result<(), Stop> {
+        self.enter(Phase::Removing, "").await;
+        self.run.board.leave(self.name());
+        // From here on it changes nothing for others, who may have ended when they know that it has left.
+        self.run.board.settle(self.name());
+        self.be_left_out().await?;
+        self.remove_self().await
+    }
+
     /// The node and its machine go.
     pub(crate) async fn remove_self(&mut self) -> Result<(), Stop> {
-        self.enter(Phase::Removing, "").await;
         let machine = match self.action.machine.clone() {
             Some(machine) => Some(machine),
             None => self.machine_of_open_create().await?,
@@ -104,6 +113,10 @@ impl NodeRun<'_> {
             return Ok(());
         };
         self.enter(Phase::Removing, "").await;
+        // One that failed in this run goes at once; the others are told when its machine is gone.
+        if self.run.board.is_leaving(self.name()) {
+            self.be_left_out().await?;
+        }
         let intent = self.remove_machine(&machine).await?;
         self.machine = None;
         self.run.board.forget_address(self.name());

@@ -168,8 +168,12 @@ async fn execute(
     (hold, emitter): (&Hold, &Emitter),
     (prepared, token): (Prepared, CancellationToken),
 ) -> Result<Parts, EngineError> {
-    let Prepared { plan, desired, observation, members, renewals, .. } = prepared;
+    let Prepared { plan, desired, observation, mut known, renewals, .. } = prepared;
     preflight::check(config, &plan, &desired).await?;
+    // What gets another machine does not follow before it is configured.
+    for action in plan.actions().iter().filter(|action| action.verb == Verb::Replace) {
+        known.followers.remove(&action.node);
+    }
     let record = observation.cluster.as_ref();
     note_cluster(config, blueprint, hold, (record, &observation.owner_tag)).await?;
     let run = Run {
@@ -178,7 +182,7 @@ async fn execute(
         emitter,
         owner_tag: &observation.owner_tag,
         blueprint,
-        board: Board::new(&desired, members),
+        board: Board::new(&desired, known, moving(&plan)),
         kitchen: Kitchen::new(config, blueprint),
         provider_slots: Semaphore::new(concurrency(config)),
         agent_slots: Semaphore::new(config.limits.agents_max),
@@ -229,6 +233,12 @@ async fn execute(
         }
     }
     Ok(result)
+}
+
+/// The nodes that may change what others are told.
+fn moving(plan: &Plan) -> BTreeSet<NodeName> {
+    let moving = plan.actions().iter().filter(|action| !action.extra && action.verb != Verb::Keep && !action.follows);
+    moving.map(|action| action.node.clone()).collect()
 }
 
 /// Runs all tasks to their end. True when it was interrupted.
@@ -340,11 +350,12 @@ async fn renew(run: &Run<'_>, node: &NodeName, address: std::net::IpAddr) {
 
 fn interrupted(run: &Run<'_>, action: &Action) -> NodeOutcome {
     let standing = run.board.standing(&action.node);
+    let is_there = action.verb == Verb::Keep || action.follows;
     NodeOutcome {
         name: action.node.clone(),
         group: action.group.clone(),
         verb: action.verb,
-        phase: standing.phase.unwrap_or(if action.verb == Verb::Keep { Phase::Ready } else { Phase::Planned }),
+        phase: standing.phase.unwrap_or(if is_there { Phase::Ready } else { Phase::Planned }),
         reason: "interrupted".to_owned(),
         step: None,
         log: Vec::new(),

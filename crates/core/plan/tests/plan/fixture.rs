@@ -5,13 +5,14 @@
 //! observed MACHINE NODE token=T STATE [created=SECONDS] [detail=WORDS]
 //! recorded NODE GROUP token=T hash=H phase=PHASE [machine=M] [reason=WORDS]
 //! begun ACTION NODE token=T [machine=M]
-//! facts NODE answers|joins|silent=WHY [none|apply=STEPS|replace=WHY|unknown=NODES]
+//! facts NODE answers|joins|silent=WHY [none|apply=STEPS|replace=WHY|unknown=NODES|
+//!     comes=NODES|joins-late=NODES|moves=NODES|leaves=NODES]
 //! unbaked NODE WORDS
 //! replace NODE
 //! ```
 
 use muster_plan::{
-    Begun, BegunAction, Change, Desired, Facts, Health, Inputs, MachineState, Observed, Policy, Recorded,
+    Begun, BegunAction, Change, Desired, Facts, Fate, Health, Inputs, MachineState, Observed, Policy, Recorded,
 };
 use muster_types::{ClientToken, ClusterName, GroupName, MachineId, NodeName, Phase, Timestamp};
 
@@ -155,7 +156,15 @@ fn facts(line: &Line<'_>) -> Facts {
     } else if let Some(nodes) = line.value("unknown") {
         Change::Unknown { waits_for: nodes.split(',').map(|name| NodeName::new(name).unwrap()).collect() }
     } else {
-        Change::None
+        let fates =
+            [("comes", Fate::Comes), ("joins-late", Fate::Joins), ("moves", Fate::Moves), ("leaves", Fate::Leaves)];
+        let named = |(key, fate): (&str, Fate)| -> Vec<(NodeName, Fate)> {
+            let nodes = line.value(key).unwrap_or_default();
+            let nodes = nodes.split(',').filter(|name| !name.is_empty());
+            nodes.map(|name| (NodeName::new(name).unwrap(), fate)).collect()
+        };
+        let nodes: std::collections::BTreeMap<_, _> = fates.into_iter().flat_map(named).collect();
+        if nodes.is_empty() { Change::None } else { Change::Later { nodes } }
     };
     Facts { change, health }
 }

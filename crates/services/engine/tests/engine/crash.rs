@@ -15,9 +15,9 @@ use crate::support::{Mortality, Process, TestBlueprint, TestGroup, Trouble, Want
 const CALLS_MAX: usize = 2000;
 
 fn before() -> TestBlueprint {
-    let db = TestGroup { motd: "old", ..TestGroup::new("db", 1) };
+    let db = TestGroup { motd: "old", follows: vec!["web", "old"], ..TestGroup::new("db", 1) };
     let web = TestGroup { needs: vec!["db"], wants: Wants::Everybody, ..TestGroup::new("web", 2) };
-    let old = TestGroup::new("old", 1);
+    let old = TestGroup { image: Some("debian-12"), ..TestGroup::new("old", 1) };
     TestBlueprint::new(vec![db, web, old])
 }
 
@@ -59,6 +59,7 @@ impl Work {
 
 async fn start_of(work: Work) -> World {
     let world = World::new();
+    world.cloud.bake_images();
     if work != Work::Build {
         assert_eq!(world.up(&before()).await.exit, Exit::Done);
     }
@@ -167,6 +168,7 @@ impl Dice {
 async fn story(seed: u64) {
     let mut dice = Dice(seed);
     let world = World::new();
+    world.cloud.bake_images();
     for work in [Work::Build, Work::Change, Work::Remove] {
         dice.trouble(&world);
         for _ in 0..dice.roll(4) {

@@ -7,6 +7,7 @@ mod cost;
 mod crash;
 mod facts;
 mod failures;
+mod follow;
 mod lease;
 mod order;
 mod removal;

@@ -84,6 +84,11 @@ impl Agents {
         self.lock().machines.entry(machine.id).or_default().facts.cpus = cpus;
     }
 
+    /// On all nodes together, also on machines that are gone.
+    pub(crate) fn asked_to_apply(&self) -> u32 {
+        self.lock().machines.values().map(|memory| memory.asked_to_apply).sum()
+    }
+
     pub(crate) fn memory_of(&self, node: &str) -> Memory {
         let machines = self.cloud.machines();
         let machine = machines.iter().find(|machine| machine.name.as_str() == node).unwrap();

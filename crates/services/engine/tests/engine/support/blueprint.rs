@@ -26,6 +26,8 @@ pub(crate) struct TestGroup {
     pub(crate) count: u32,
     pub(crate) needs: Vec<&'static str>,
     pub(crate) wants: Wants,
+    /// Groups of which the nodes are told those that have joined.
+    pub(crate) follows: Vec<&'static str>,
     pub(crate) machine: &'static str,
     pub(crate) image: Option<&'static str>,
     pub(crate) packages: Vec<&'static str>,
@@ -45,6 +47,7 @@ impl TestGroup {
             count,
             needs: Vec::new(),
             wants: Wants::Nothing,
+            follows: Vec::new(),
             machine: "small",
             image: None,
             packages: Vec::new(),
@@ -124,6 +127,7 @@ impl Blueprint for TestBlueprint {
         let group = self.group(node);
         let mut waiting = BTreeSet::new();
         let mut told = String::new();
+        let mut left_out = BTreeSet::new();
         for (name, member) in &members.0 {
             let wanted = match &group.wants {
                 Wants::Nothing => false,
@@ -134,6 +138,12 @@ impl Blueprint for TestBlueprint {
                 _ if !wanted => {}
                 Some(address) => write!(told, " {name}={address}").unwrap(),
                 None => drop(waiting.insert(name.clone())),
+            }
+            if group.follows.contains(&member.group.as_str()) {
+                match (member.addresses.first(), &member.facts) {
+                    (Some(address), Some(facts)) => write!(told, " {name}~{address}/{}", facts.cpus).unwrap(),
+                    _ => drop(left_out.insert(name.clone())),
+                }
             }
         }
         if !waiting.is_empty() {
@@ -147,7 +157,7 @@ impl Blueprint for TestBlueprint {
         for byte in Sha256::digest(&document) {
             write!(hash, "{byte:02x}").unwrap();
         }
-        Ok(Rendered { document, hash, checks: group.checks.clone(), left_out: BTreeSet::new(), follows: false })
+        Ok(Rendered { document, hash, checks: group.checks.clone(), left_out, follows: !group.follows.is_empty() })
     }
 }
 

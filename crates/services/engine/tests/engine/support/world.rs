@@ -38,6 +38,8 @@ fn limits() -> Limits {
         pause_first: Duration::from_millis(1),
         pause_longest: Duration::from_millis(4),
         reach: Duration::from_secs(10),
+        // Long: nodes that never join are not in the way.
+        gather: Duration::from_secs(5),
         ..Limits::default()
     }
 }
