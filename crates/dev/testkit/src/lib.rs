@@ -11,7 +11,7 @@ mod wait;
 
 pub use machine::{can_make_nodes, free_port};
 pub use run::{Output, Running};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, images};
 pub use scale::{count, figure, skipped};
 pub use traces::Traces;
 pub use wait::wait_for;

@@ -20,6 +20,8 @@ const PASSED_ON: [&str; 3] = ["PATH", "RUST_BACKTRACE", "MUSTER_LOG"];
 pub struct Sandbox {
     program: PathBuf,
     root: TempDir,
+    /// Images and downloads of all tests; else the sandbox has its own.
+    images: Option<PathBuf>,
     /// Held until the nodes are gone: declared last, dropped last.
     _turn: Flock<File>,
 }
@@ -44,7 +46,13 @@ impl Sandbox {
         for folder in ["state", "run", "cache", "home", "work"] {
             fs_err::create_dir(root.path().join(folder)).expect("a fresh folder takes folders");
         }
-        Self { program, root, _turn: turn }
+        Self { program, root, images: None, _turn: turn }
+    }
+
+    /// With the images that all tests share. They stay, so only what a test names differently is made in it.
+    pub fn with_images(mut self) -> Self {
+        self.images = Some(images());
+        self
     }
 
     pub fn program(&self) -> &Path {
@@ -91,6 +99,9 @@ impl Sandbox {
             ("XDG_CONFIG_HOME", "home/.config"),
         ] {
             command.env(name, self.root().join(folder));
+        }
+        if let Some(images) = &self.images {
+            command.env("MUSTER_IMAGES", images.join("images")).env("XDG_CACHE_HOME", images.join("cache"));
         }
         command
     }
@@ -154,6 +165,14 @@ impl Drop for Sandbox {
             assert!(complaints.is_empty(), "the sandbox could not be cleaned:\n{}", complaints.join("\n"));
         }
     }
+}
+
+/// The folder of images that the tests of all crates share, with the downloads beside them: a base is made once. Removing
+/// it is safe while no test runs.
+pub fn images() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/test-images");
+    fs_err::create_dir_all(&folder).expect("the target folder can be written");
+    fs_err::canonicalize(folder).expect("it was just made")
 }
 
 /// One lock for all tests of the machine, in whatever process: the kernel lets it go with the process.

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 
 use crate::cgroup::Cgroups;
 use crate::dialer::SwitchDialer;
-use crate::image::{Baker, IMAGES, Layers, MachineRef, Store, StoreError};
+use crate::image::{Baker, IMAGES, Layers, MachineRef, Store, StoreError, sweep_refs_if_idle};
 use crate::layout::Layout;
 use crate::protocol::{Identity, LINE_BYTES_MAX, Reply, Request, Verb};
 use crate::serve::READY_LINE;
@@ -238,9 +238,10 @@ impl Local {
         Cgroups::detect(&self.layout.name)?.remove_all()?;
         remove_traces(&self.layout)?;
         match fs_err::remove_dir_all(&self.layout.data) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        sweep_refs_if_idle(&self.store)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How far bakes are: a line for each on a terminal, a line a step elsewhere, events where a program reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -16,8 +16,15 @@ pub(super) struct Progress {
     printer: Printer,
     start: Instant,
     bar: Option<ProgressBar>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
     /// What each image is at.
-    seen: Mutex<BTreeMap<String, BakeProgress>>,
+    now: BTreeMap<String, BakeProgress>,
+    /// Lines that a log has, without their counts.
+    told: BTreeSet<String>,
 }
 
 impl Progress {
@@ -30,12 +37,12 @@ impl Progress {
             }
             bar
         });
-        Self { printer: printer.clone(), start: Instant::now(), bar, seen: Mutex::new(BTreeMap::new()) }
+        Self { printer: printer.clone(), start: Instant::now(), bar, seen: Mutex::default() }
     }
 
     pub(super) fn show(&self, image: &str, now: &BakeProgress) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = seen.insert(image.to_owned(), now.clone());
+        seen.now.insert(image.to_owned(), now.clone());
         let elapsed = duration(self.start.elapsed().as_millis());
         if self.printer.format == Format::JsonLines {
             let (image, step, detail) = (image.to_owned(), now.step.clone(), now.detail.clone());
@@ -43,10 +50,10 @@ impl Progress {
             self.printer.json_line(&EventBody::Image { image, step, detail }).ok();
         } else if let Some(bar) = &self.bar {
             let columns = terminal_size().0.saturating_sub(1);
-            let mut lines: Vec<String> = seen.iter().map(|(image, now)| line(image, now, columns)).collect();
+            let mut lines: Vec<String> = seen.now.iter().map(|(image, now)| line(image, now, columns)).collect();
             lines.push(self.printer.tone(&elapsed, Tone::Strong));
             bar.set_message(lines.join("\n"));
-        } else if before.is_none_or(|before| words(&before.step) != words(&now.step)) {
+        } else if seen.told.insert(words(&format!("{image}: {}", now.step))) {
             self.printer.note(&format!("{elapsed:>7}  {image}: {}", now.step));
         }
     }

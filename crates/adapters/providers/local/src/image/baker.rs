@@ -61,7 +61,7 @@ impl Baker {
         }
         check_names(&request.packages)?;
         self.store.prepare()?;
-        removal::sweep_if_idle(&self.store)?;
+        removal::sweep_if_idle(&self.store).await?;
         let _held = self.store.hold().await?;
         let (settings, _) = settings::read(request.settings.as_ref());
         let wish = Wish { image, mirror: settings.mirror.or_else(|| self.mirror.clone()), refresh: request.refresh };

@@ -13,6 +13,7 @@ use crate::image::apt::Places;
 use crate::image::base::installed;
 use crate::image::lists;
 use crate::image::order::Order;
+use crate::image::output::Cause;
 use crate::image::prepare::empty;
 use crate::image::runner::Runner;
 use crate::image::worker::{WorkError, system, tell};
@@ -20,13 +21,15 @@ use crate::image::worker::{WorkError, system, tell};
 /// Says to maintainer scripts that no service is to be started.
 const POLICY: &str = "#!/bin/sh\nexit 101\n";
 
+pub(crate) struct Plan<'a> {
+    pub(crate) base: &'a Path,
+    pub(crate) packages: &'a BTreeSet<String>,
+    /// Whether the lists are of now.
+    pub(crate) fetched: bool,
+}
+
 /// Installs the packages; returns the layer's files and what is installed in all.
-pub(crate) fn build(
-    order: &Order,
-    runner: &Runner<'_>,
-    base: &Path,
-    packages: &BTreeSet<String>,
-) -> Result<(PathBuf, String), WorkError> {
+pub(crate) fn build(order: &Order, runner: &Runner<'_>, plan: &Plan<'_>) -> Result<(PathBuf, String), WorkError> {
     let part = |name: &str| order.work.join(name);
     let (upper, root) = (part("upper"), part("root"));
     for folder in [&upper, &root, &part("overlay")] {
@@ -36,12 +39,20 @@ pub(crate) fn build(
     fs_err::set_permissions(&upper, std::fs::Permissions::from_mode(0o755)).map_err(system("make a folder"))?;
     let helpers = part("helpers");
     helper_files(&helpers).map_err(system("write the files that a bake needs"))?;
-    mount::overlay_for_layer(&[&helpers, base], &upper, &part("overlay"), &root)?;
+    mount::overlay_for_layer(&[&helpers, plan.base], &upper, &part("overlay"), &root)?;
     kernel_file_systems(&root)?;
     let archives = root.join("run/archives");
     fs_err::create_dir(&archives).map_err(system("make a folder"))?;
     mount::bind(&order.archives, &archives)?;
-    install(order, runner, &Target { root: &root, archives: &archives }, packages)?;
+    let target = Target { root: &root, archives: &archives };
+    match install(order, runner, &target, plan.packages) {
+        // Servers drop what they have something newer for. Nothing was installed: packages are fetched before.
+        Err(WorkError::Run { cause: Cause::Unreachable(_) | Cause::UnknownPackages(_), .. }) if !plan.fetched => {
+            lists::update(order, runner, true)?;
+            install(order, runner, &target, plan.packages)?;
+        }
+        result => result?,
+    }
     let content = installed(&root)?;
     clean(&upper).map_err(system("clean the layer"))?;
     Ok((upper, content))

@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::image::apt::Places;
 use crate::image::order::Order;
 use crate::image::runner::Runner;
+use crate::image::store::remove_folder;
 use crate::image::worker::{WorkError, system, tell};
 
 /// Lists that are older are fetched again: servers drop packages that were superseded.
@@ -27,8 +28,8 @@ pub(crate) fn snapshot(order: &Order) -> PathBuf {
     order.work.join("lists")
 }
 
-/// Fetches the lists unless they are fresh, and takes a snapshot of them.
-pub(crate) fn update(order: &Order, runner: &Runner<'_>) -> Result<(), WorkError> {
+/// Fetches the lists unless those that are there will do, and takes a snapshot of them. Says whether it fetched.
+pub(crate) fn update(order: &Order, runner: &Runner<'_>, anew: bool) -> Result<bool, WorkError> {
     let folder = apt_folder(order);
     let lock = order.lists.with_extension("lock");
     let lock = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(lock);
@@ -40,14 +41,21 @@ pub(crate) fn update(order: &Order, runner: &Runner<'_>) -> Result<(), WorkError
         fs_err::create_dir_all(part).map_err(system("make a folder for apt"))?;
     }
     let stamp = order.lists.join(STAMP);
-    if order.refresh || !is_fresh(&stamp) {
+    let fetched = anew || !is_fresh(&stamp);
+    if fetched {
         fetch(order, runner, &folder)?;
         fs_err::write(stamp, "").map_err(system("stamp the lists"))?;
     }
     write_sources(&folder, &order.apt.sources)?;
     copy(&order.lists, &snapshot(order)).map_err(system("take the lists"))?;
     drop(held);
-    Ok(())
+    Ok(fetched)
+}
+
+/// After a failure: what the lists promise may be gone, or mended, and the next try looks.
+pub(crate) fn distrust(order: &Order) {
+    // Without a stamp there is nothing to distrust.
+    fs_err::remove_file(order.lists.join(STAMP)).ok();
 }
 
 fn fetch(order: &Order, runner: &Runner<'_>, folder: &Path) -> Result<(), WorkError> {
@@ -83,6 +91,7 @@ fn is_fresh(stamp: &Path) -> bool {
 
 /// The files, without what is half fetched.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    remove_folder(to)?;
     fs_err::create_dir_all(to.join("partial"))?;
     fs_err::create_dir_all(to.join("auxfiles"))?;
     for entry in fs_err::read_dir(from)? {

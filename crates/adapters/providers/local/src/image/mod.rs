@@ -23,6 +23,7 @@ mod worker;
 
 pub(crate) use baker::Baker;
 pub(crate) use refs::MachineRef;
+pub(crate) use removal::sweep_refs_if_idle;
 pub(crate) use store::{Layers, Store, StoreError};
 pub use worker::run as run_image_worker;
 

@@ -36,7 +36,7 @@ impl Follower {
 
     fn step_of(&mut self, line: &str) -> Option<String> {
         let first = line.split_whitespace().next().unwrap_or_default();
-        if let Some(total) = newly_installed(line) {
+        if let Some(total) = newly_installed(line).filter(|total| *total > 0) {
             (self.total, self.fetched, self.unpacked, self.set_up) = (total, 0, 0, 0);
             return Some(format!("installing {total} packages"));
         }
@@ -54,7 +54,9 @@ impl Follower {
                     _ => "fetching the lists of packages".to_owned(),
                 })
             }
-            "Unpacking" | "Extracting" => {
+            // mmdebstrap handles a package of its own before the first of the archive.
+            "Unpacking" | "Setting" if self.total == 0 => None,
+            "Unpacking" => {
                 self.unpacked += 1;
                 Some(format!("unpacking {} packages", count(self.unpacked.min(self.total.max(1)), self.total)))
             }

@@ -10,7 +10,7 @@ use crate::image::refs;
 use crate::image::store::{LayerRecord, MAKING, REMOVING, Store, StoreError, names, remove_folder};
 
 pub(crate) async fn remove(store: &Store, id: &ImageId) -> Result<(), BakeError> {
-    let _alone = store.hold_alone().await?;
+    let alone = store.hold_alone().await?;
     let records = store.records()?;
     let record = records.iter().find(|record| record.id == *id).ok_or_else(|| BakeError::NoSuchImage(id.clone()))?;
     let by = store.describe(record, &records)?.used_by;
@@ -19,11 +19,12 @@ pub(crate) async fn remove(store: &Store, id: &ImageId) -> Result<(), BakeError>
     }
     take_away(store, record).map_err(StoreError::Write)?;
     sweep(store).map_err(StoreError::Write)?;
-    Ok(())
+    drop(alone);
+    clear(store).await
 }
 
 pub(crate) async fn prune(store: &Store) -> Result<Vec<BakedImage>, BakeError> {
-    let _alone = store.hold_alone().await?;
+    let alone = store.hold_alone().await?;
     let mut records = store.records()?;
     let mut removed = Vec::new();
     // A base is free once the layers on it are gone.
@@ -34,6 +35,8 @@ pub(crate) async fn prune(store: &Store) -> Result<Vec<BakedImage>, BakeError> {
     }
     sweep(store).map_err(StoreError::Write)?;
     sweep_downloads(store).map_err(BakeError::Cache)?;
+    drop(alone);
+    clear(store).await?;
     Ok(removed)
 }
 
@@ -47,11 +50,41 @@ fn first_free(store: &Store, records: &[LayerRecord]) -> Result<Option<usize>, S
 }
 
 /// What bakes that died have left, if nobody makes anything right now.
-pub(crate) fn sweep_if_idle(store: &Store) -> Result<(), StoreError> {
-    match try_lock(&store.lock(), Mode::Sole).map_err(StoreError::Write)? {
-        Some(_alone) => sweep(store).map_err(StoreError::Write),
+pub(crate) async fn sweep_if_idle(store: &Store) -> Result<(), BakeError> {
+    if let Some(_alone) = try_lock(&store.lock(), Mode::Sole).map_err(StoreError::Write)? {
+        sweep(store).map_err(StoreError::Write)?;
+    }
+    clear(store).await
+}
+
+/// References of machines that are gone, if nobody makes anything right now; else whoever sweeps next.
+pub(crate) fn sweep_refs_if_idle(store: &Store) -> io::Result<()> {
+    if !store.refs().is_dir() {
+        return Ok(());
+    }
+    match try_lock(&store.lock(), Mode::Sole)? {
+        Some(_alone) => sweep_refs(store),
         None => Ok(()),
     }
+}
+
+fn sweep_refs(store: &Store) -> io::Result<()> {
+    names(&store.refs())?.into_iter().try_for_each(|id| refs::sweep(&store.refs(), &ImageId(id)))
+}
+
+/// Removes the files of what has no name any more. That takes long on a busy disk, so nobody waits for it: whoever comes
+/// meanwhile leaves it to the first.
+async fn clear(store: &Store) -> Result<(), BakeError> {
+    let store = store.clone();
+    let clearing = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        let Some(_one) = try_lock(&store.folder.join("removing"), Mode::Sole)? else { return Ok(()) };
+        for name in names(&store.folder)?.iter().filter(|name| name.starts_with(REMOVING)) {
+            remove_folder(&store.folder.join(name))?;
+        }
+        Ok(())
+    });
+    let cleared = clearing.await.map_err(|_| BakeError::Ended)?;
+    cleared.map_err(|error| StoreError::Write(error).into())
 }
 
 fn take_away(store: &Store, record: &LayerRecord) -> io::Result<()> {
@@ -62,13 +95,11 @@ fn take_away(store: &Store, record: &LayerRecord) -> io::Result<()> {
 /// Nobody else is at work here: whatever is under way is of a process that died.
 fn sweep(store: &Store) -> io::Result<()> {
     for name in names(&store.folder)? {
-        if name.starts_with(MAKING) || name.starts_with(REMOVING) {
-            remove_folder(&store.folder.join(name))?;
+        if let Some(key) = name.strip_prefix(MAKING) {
+            store.set_aside(&store.folder.join(&name), &format!("made-{key}"))?;
         }
     }
-    for id in names(&store.refs())? {
-        refs::sweep(&store.refs(), &ImageId(id))?;
-    }
+    sweep_refs(store)?;
     for key in names(&store.folder.join("current"))? {
         if matches!(store.current(&key), Ok(None)) {
             fs_err::remove_file(store.folder.join("current").join(key))?;
@@ -184,10 +215,10 @@ mod tests {
         let place = Place::new();
         place.store.remake_making("k").unwrap();
         let held = place.store.hold().await.unwrap();
-        sweep_if_idle(&place.store).unwrap();
+        sweep_if_idle(&place.store).await.unwrap();
         assert!(place.store.making("k").exists());
         drop(held);
-        sweep_if_idle(&place.store).unwrap();
+        sweep_if_idle(&place.store).await.unwrap();
         assert!(!place.store.making("k").exists());
     }
 }

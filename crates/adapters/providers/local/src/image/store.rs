@@ -8,7 +8,7 @@
 //! lock                shared by those who make images and machines; sole for those who remove
 //! locks/KEY           held by the one who makes it; KEY.at says how far it is
 //! .making-KEY/        under way; found without its lock held it is of a bake that died
-//! .removing-ID/       being removed
+//! .removing-NAME/     being removed by the one who holds the lock `removing`
 //! ```
 
 use std::collections::BTreeSet;
@@ -268,14 +268,19 @@ impl Store {
         fs_err::File::open(self.folder.join("layers"))?.sync_all()
     }
 
-    /// A layer is gone with its name; its files take longer.
+    /// A layer is gone with its name; its files take longer, and are for `removal::clear`.
     pub(crate) fn take_away(&self, id: &ImageId) -> io::Result<()> {
-        let removing = self.folder.join(format!("{REMOVING}{id}"));
-        remove_folder(&removing)?;
-        match fs_err::rename(self.layer(id), &removing) {
+        self.set_aside(&self.layer(id), &id.0)
+    }
+
+    /// Renames a folder to one that is to be removed. Does nothing when it is not there.
+    pub(crate) fn set_aside(&self, folder: &Path, name: &str) -> io::Result<()> {
+        let free = |number: &u32| !self.folder.join(format!("{REMOVING}{name}.{number}")).exists();
+        let number = (0..u32::MAX).find(free).unwrap_or_default();
+        let removing = self.folder.join(format!("{REMOVING}{name}.{number}"));
+        match fs_err::rename(folder, removing) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => remove_folder(&removing),
+            result => result,
         }
     }
 

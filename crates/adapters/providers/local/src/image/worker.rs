@@ -102,7 +102,10 @@ pub fn run() -> io::Result<i32> {
     let order: Order = serde_json::from_slice(&text).map_err(io::Error::other)?;
     let (said, code) = match work(&order) {
         Ok(said) => (said, 0),
-        Err(error) => (Said::Failed(error.trouble(&order)), 1),
+        Err(error) => {
+            lists::distrust(&order);
+            (Said::Failed(error.trouble(&order)), 1)
+        }
     };
     say(&said)?;
     Ok(code)
@@ -131,10 +134,10 @@ fn work(order: &Order) -> Result<Said, WorkError> {
         mount::pseudo("tmpfs", &order.work, MsFlags::empty(), &format!("mode=700,size={bytes}"))?;
     }
     let runner = Runner::new(order)?;
-    lists::update(order, &runner)?;
+    let fetched = lists::update(order, &runner, order.refresh)?;
     let (tree, content) = match &order.what {
         What::Base => base::build(order, &runner)?,
-        What::Layer { base, packages } => layer::build(order, &runner, base, packages)?,
+        What::Layer { base, packages } => layer::build(order, &runner, &layer::Plan { base, packages, fetched })?,
     };
     let bytes = place(&tree, order, &runner)?;
     Ok(Said::Done { bytes, content })
