@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Shell(commands::shell::Args),
     Down(commands::down::Args),
     Image(commands::image::Args),
+    Recipe(commands::recipe::Args),
     Explain(commands::explain::Args),
     /// Holds the nodes of a local cluster; started by `up`
     #[command(hide = true)]

@@ -257,7 +257,8 @@ fn holder(command: &str) -> Result<LeaseHolder, Failure> {
     })
 }
 
-fn folder(path: &Path) -> PathBuf {
+/// The folder that a cluster file is in.
+pub(crate) fn folder(path: &Path) -> PathBuf {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new(".")).to_owned()
 }

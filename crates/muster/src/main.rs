@@ -78,6 +78,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Shell(args) => Box::pin(commands::shell::run(args, context)).await,
         Command::Down(args) => Box::pin(commands::down::run(args, context)).await,
         Command::Image(args) => Box::pin(commands::image::run(args, context)).await,
+        Command::Recipe(args) => commands::recipe::run(&args, context),
         Command::Explain(args) => commands::explain::run(&args, context),
         Command::GenerateReference => Ok(commands::reference::run(context)),
         Command::Shepherd(_) | Command::NodeInit { .. } | Command::NodeAgent | Command::ImageWorker { .. } => {

@@ -9,6 +9,7 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod node_init;
 pub(crate) mod plan;
+pub(crate) mod recipe;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod shell;

@@ -60,24 +60,23 @@ impl<'a> Loader<'a> {
         sources: &mut SourceMap,
         out: &mut Vec<Diagnostic>,
     ) -> Option<Recipe> {
-        let beside = self.folder.join(RECIPES).join(&name.value);
-        let (folder, files) = if beside.is_dir() {
-            let mut files = BTreeMap::new();
-            if let Err(reason) = read_folder(&beside, "", 0, &mut files) {
-                let message = format!("the recipe `{}` cannot be read: {reason}", name.value);
-                let hint = "look at the files in the recipe's folder";
-                out.push(Diagnostic::error(codes::RECIPE_LOADING, message, hint).at(name.span, "asked for here"));
+        let RecipeFolder { shown, files, .. } = match recipe_folder(self.folder, &name.value) {
+            Ok(Some(folder)) => folder,
+            Ok(None) => {
+                let names = recipe_names(self.folder);
+                let known: Vec<&str> = names.iter().map(String::as_str).collect();
+                let message = format!("there is no recipe `{}`", name.value);
+                let hint = suggest::hint(&name.value, &known, "recipe");
+                let unknown = Diagnostic::error(codes::RECIPE_UNKNOWN, message, hint);
+                out.push(unknown.at(name.span, "no such recipe"));
                 return None;
             }
-            (format!("{RECIPES}/{}", name.value), files)
-        } else {
-            (format!("built-in:{}", name.value), built_in(&name.value))
+            Err(unreadable) => {
+                out.push(unreadable.at(name.span, "asked for here"));
+                return None;
+            }
         };
-        if files.is_empty() {
-            out.push(self.unknown_recipe(name));
-            return None;
-        }
-        let (recipe, mut diagnostics) = Recipe::read(&name.value, &folder, &files, sources);
+        let (recipe, mut diagnostics) = Recipe::read(&name.value, &shown, &files, sources);
         for diagnostic in &mut diagnostics {
             if diagnostic.span.is_none() {
                 *diagnostic = diagnostic.clone().at(name.span, "asked for here");
@@ -86,16 +85,6 @@ impl<'a> Loader<'a> {
         let broken = diagnostics.iter().any(Diagnostic::is_error);
         out.append(&mut diagnostics);
         recipe.filter(|_| !broken)
-    }
-
-    fn unknown_recipe(&self, name: &Spanned<String>) -> Diagnostic {
-        let beside = fs_err::read_dir(self.folder.join(RECIPES)).into_iter().flatten().flatten();
-        let mut known: BTreeSet<String> = beside.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        known.extend(BuiltIn::iter().filter_map(|path| path.split_once('/').map(|(name, _)| name.to_owned())));
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        let message = format!("there is no recipe `{}`", name.value);
-        let hint = suggest::hint(&name.value, &known, "recipe");
-        Diagnostic::error(codes::RECIPE_UNKNOWN, message, hint).at(name.span, "no such recipe")
     }
 
     /// The bytes of a file that the cluster file names.
@@ -187,6 +176,39 @@ fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, String> {
         return Ok(None);
     }
     fs_err::read(path).map(Some).map_err(reason)
+}
+
+/// The files of a recipe, by path.
+pub(super) struct RecipeFolder {
+    /// `None` is built in.
+    pub(super) place: Option<PathBuf>,
+    /// As messages name it.
+    pub(super) shown: String,
+    pub(super) files: BTreeMap<String, String>,
+}
+
+/// Finds a recipe by name, as seen from the folder of a cluster file.
+pub(super) fn recipe_folder(folder: &Path, name: &str) -> Result<Option<RecipeFolder>, Diagnostic> {
+    let beside = folder.join(RECIPES).join(name);
+    if !beside.is_dir() {
+        let files = built_in(name);
+        let found = RecipeFolder { place: None, shown: format!("built-in:{name}"), files };
+        return Ok(Some(found).filter(|found| !found.files.is_empty()));
+    }
+    let mut files = BTreeMap::new();
+    read_folder(&beside, "", 0, &mut files).map_err(|reason| {
+        let message = format!("the recipe `{name}` cannot be read: {reason}");
+        Diagnostic::error(codes::RECIPE_LOADING, message, "look at the files in the recipe's folder")
+    })?;
+    Ok(Some(RecipeFolder { place: Some(beside), shown: format!("{RECIPES}/{name}"), files }))
+}
+
+/// The recipes that a cluster file in a folder can ask for.
+pub(super) fn recipe_names(folder: &Path) -> BTreeSet<String> {
+    let beside = fs_err::read_dir(folder.join(RECIPES)).into_iter().flatten().flatten();
+    let beside = beside.filter(|entry| entry.path().is_dir()).filter_map(|entry| entry.file_name().into_string().ok());
+    let built_in = BuiltIn::iter().filter_map(|path| path.split_once('/').map(|(name, _)| name.to_owned()));
+    beside.filter(|name| !name.starts_with('.')).chain(built_in).collect()
 }
 
 fn built_in(name: &str) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 //! addresses. What needs the addresses of other nodes is rendered late, by `render`.
 
 mod assemble;
+mod catalog;
 mod choose;
 mod circle;
 mod context;
@@ -36,6 +37,7 @@ use muster_spec::{ClusterSpec, OnFailure};
 use muster_types::{GroupName, NodeName};
 
 pub use assemble::compile;
+pub use catalog::{Listed, find_recipe, recipes};
 
 /// A cluster file as it was read.
 #[derive(Debug, Clone)]
