@@ -1,6 +1,7 @@
 //! When this machine started, and which start it was.
 
 use std::io;
+use std::time::Duration;
 
 use muster_sys::process;
 use muster_types::Timestamp;
@@ -24,9 +25,21 @@ pub(crate) fn this(id: Option<String>) -> io::Result<Boot> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, "/proc/stat tells no start of the kernel");
     let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")).ok_or_else(invalid)?;
     let seconds: i64 = seconds.trim().parse().map_err(|_| invalid())?;
-    let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
-    let since = i64::try_from(ticks / per_second.max(1)).map_err(|_| invalid())?;
+    let since = i64::try_from(ticks / ticks_per_second()?).map_err(|_| invalid())?;
     Ok(Boot { id, at: Timestamp::from_second(seconds.saturating_add(since)).map_err(|_| invalid())? })
+}
+
+/// Since the start of PID 1: the kernel of a sandbox node has been up for longer.
+pub(crate) fn uptime_seconds() -> io::Result<f64> {
+    let text = fs_err::read_to_string("/proc/uptime")?;
+    let up: Option<f64> = text.split_whitespace().next().and_then(|seconds| seconds.parse().ok());
+    let up = up.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/uptime tells no time"))?;
+    let since = Duration::from_millis(process::start_ticks(1)? * 1000 / ticks_per_second()?);
+    Ok((up - since.as_secs_f64()).max(0.0))
+}
+
+fn ticks_per_second() -> io::Result<u64> {
+    Ok(sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100).max(1))
 }
 
 #[cfg(test)]
@@ -38,6 +51,8 @@ mod tests {
         let (first, second) = (this(None).unwrap(), this(None).unwrap());
         assert_eq!(first.id, second.id);
         assert!(first.at < Timestamp::now());
+        let since = Timestamp::now().duration_since(first.at).as_secs_f64();
+        assert!((uptime_seconds().unwrap() - since).abs() < 5.0, "{since}");
         assert_eq!(this(Some("given".to_owned())).unwrap().id, "given");
     }
 }

@@ -5,11 +5,12 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 /// Each node makes its own, or they are of the machine that built it.
-const REMOVED: [&str; 14] = [
+const REMOVED: [&str; 15] = [
     "etc/hostname",
     "etc/fstab",
     "etc/.pwd.lock",
     "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/apt/sources.list.d/0000sources.list",
     "usr/sbin/policy-rc.d",
     "var/cache/apt/pkgcache.bin",
     "var/cache/apt/srcpkgcache.bin",

@@ -168,8 +168,7 @@ pub(super) fn lost_by_reboot(machine: &Machine, kind: &StepKind, memo: &Memo) ->
 }
 
 fn final_message(message: &str, context: &mut Context<'_>) -> Result<Applied, StepError> {
-    let uptime = fs_err::read_to_string("/proc/uptime").unwrap_or_default();
-    let uptime = uptime.split_whitespace().next().unwrap_or("?").to_owned();
+    let uptime = crate::boot::uptime_seconds().map_or_else(|_| "?".to_owned(), |seconds| format!("{seconds:.2}"));
     let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     let variables = [
         ("timestamp", jiff::fmt::rfc2822::to_string(&now).unwrap_or_else(|_| now.timestamp().to_string())),
