@@ -5,6 +5,7 @@ mod compile {
     mod bad;
     mod common;
     mod good;
+    mod guide;
     mod recipes;
     mod relations;
     mod speed;
