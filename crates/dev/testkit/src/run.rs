@@ -114,7 +114,8 @@ pub struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(mut command: Command) -> Self {
+    /// Starts any command; `Sandbox::command` gives one to change.
+    pub fn start(mut command: Command) -> Self {
         let words = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
         let program = command.get_program().to_owned();
         let name = std::path::Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
