@@ -13,6 +13,7 @@ use crate::commands;
     after_help = "Examples:\n  muster up examples/quickstart.yaml     build a cluster, or bring it to what the file says\n  \
                   muster status                          who is there, and what the others wait for\n  \
                   muster exec '*' -- uptime              run a command on every node\n  \
+                  muster scale web=5                     give a group another number of nodes\n  \
                   muster down quickstart                 remove it, and prove that nothing is left\n\n\
                   Exit codes: 0 done, 1 failed, 2 changes pending (with --detailed-exitcode), 3 partly done, 4 timed out,\n\
                   5 locked, 64 usage, 65 bad file, 69 provider unreachable, 77 no permission, 130 interrupted."
@@ -44,6 +45,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Up(commands::up::Args),
     Plan(commands::plan::Args),
+    Scale(commands::scale::Args),
     Validate(commands::validate::Args),
     Render(commands::render::Args),
     Status(commands::status::Args),

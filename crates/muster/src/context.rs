@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_api::Event;
 use muster_doc::Tree;
 use muster_engine::compile::{self, Compiled};
-use muster_engine::{AgentLinks, Engine, EngineConfig, Limits, TransportLinks};
+use muster_engine::{AgentLinks, Engine, EngineConfig, Limits, Redactor, TransportLinks};
 use muster_pki::{Authority, Secrets};
 use muster_plan::Policy;
 use muster_provider::{OpenContext, Provider};
@@ -212,8 +212,14 @@ impl Opened {
             events: sender,
             limits: Limits::default(),
             policy,
+            redact: self.secrets.clone(),
         });
         Ok(Ready { engine, events })
+    }
+
+    /// Takes the cluster's secrets out of what is shown.
+    pub(crate) fn redactor(&self) -> Redactor {
+        Redactor::new(self.secrets.clone())
     }
 
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeRecord>, Failure> {

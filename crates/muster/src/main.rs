@@ -1,5 +1,6 @@
 //! `muster`: turns a short cluster file into running, joined, verified nodes, and keeps them useful.
 
+mod carry_out;
 mod cli;
 mod commands;
 mod confirm;
@@ -11,6 +12,7 @@ mod no_agents;
 mod output;
 mod paths;
 mod registry;
+mod scaling;
 
 use std::process::ExitCode;
 
@@ -74,6 +76,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Status(args) => commands::status::run(args, context).await,
         Command::Ls(args) => commands::ls::run(args, context).await,
         Command::Logs(args) => commands::logs::run(args, context).await,
+        Command::Scale(args) => Box::pin(commands::scale::run(args, context)).await,
         Command::Exec(args) => Box::pin(commands::exec::run(args, context)).await,
         Command::Shell(args) => Box::pin(commands::shell::run(args, context)).await,
         Command::Down(args) => Box::pin(commands::down::run(args, context)).await,

@@ -313,3 +313,45 @@ mod commands {
         place.muster(&["render", "--node", "web-9"]).exits(64);
     }
 }
+
+mod scale {
+    use muster_testkit::{Sandbox, can_make_nodes};
+
+    const FILE: &str = "cluster: sized\ngroups:\n  web: { count: 1..3 }\n  db: { count: 1 }\n";
+
+    fn names(document: &serde_json::Value) -> Vec<&str> {
+        document["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn groups_grow_and_shrink_and_up_keeps_the_number() {
+        if !can_make_nodes() {
+            return;
+        }
+        let place = Sandbox::new(env!("CARGO_BIN_EXE_muster"));
+        let file = place.write("sized.yaml", FILE);
+        let file = file.to_str().unwrap();
+        place.muster(&["up", file]).success();
+        // The file is found again, wherever one is.
+        let scaled = place.muster(&["scale", "sized", "web=3", "--json"]).success().json();
+        assert_eq!(names(&scaled), ["web-1", "web-2", "web-3", "db-1"], "{scaled}");
+        assert_eq!(names(&place.muster(&["up", "--json", file]).success().json()).len(), 4);
+        let asks = place.muster(&["scale", "web=-1"]).exits(64);
+        assert!(asks.stderr.contains("add `--yes`"), "{asks}");
+        let scaled = place.muster(&["scale", "web=-1", "--yes", "--json"]).success().json();
+        assert_eq!((names(&scaled), &scaled["removed"][0]), (vec!["web-1", "web-2", "db-1"], &"web-3".into()));
+        for (word, code, expected) in [
+            ("web=4", 65, "choose a number from 1 to 3, or change `count`"),
+            ("db=2", 65, "change `count` to a range such as 1..2"),
+            ("webs=2", 64, "did you mean `web`?"),
+            ("web", 64, "no group is named"),
+        ] {
+            let refused = place.muster(&["scale", word]).exits(code);
+            assert!(refused.stderr.contains(expected), "{refused}");
+        }
+        assert!(place.muster(&["scale", "web=4"]).exits(65).stderr.contains("sized.yaml:3"));
+        fs_err::remove_file(file).unwrap();
+        assert!(place.muster(&["scale", "web=1"]).exits(64).stderr.contains("--file"));
+        place.muster(&["down", "--yes", "sized"]).success();
+    }
+}

@@ -19,6 +19,7 @@ pub(crate) fn read(name: GroupName, span: Span, tree: &Tree, context: &Context<'
     let Some(mut map) = MapReader::new(tree, &what, out) else { return empty(name, span) };
     let group = GroupSpec {
         recipe: map.field("recipe").and_then(|field| values::recipe(&field, out)),
+        population_span: map.get("count").or_else(|| map.get("hosts")).map_or(span, |tree| tree.span),
         population: population(&mut map, out),
         needs: needs(&mut map, out),
         providers: values::providers(&mut map, context, out),
@@ -60,6 +61,7 @@ fn empty(name: GroupName, span: Span) -> GroupSpec {
         span,
         recipe: None,
         population: Population::Count(Count { min: 1, max: 1 }),
+        population_span: span,
         needs: Vec::new(),
         providers: Vec::new(),
         image: None,

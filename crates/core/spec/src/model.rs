@@ -42,6 +42,8 @@ pub struct GroupSpec {
     pub span: Span,
     pub recipe: Option<Spanned<RecipeRef>>,
     pub population: Population,
+    /// Where that is said; the whole group where it is not.
+    pub population_span: Span,
     /// Groups that must be ready before a node of this one is made.
     pub needs: Vec<Spanned<GroupName>>,
     /// In order of preference; empty leaves it to the cluster.

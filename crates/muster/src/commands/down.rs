@@ -4,13 +4,13 @@ use muster_engine::Exit;
 use muster_plan::Policy;
 use muster_types::ClusterName;
 
-use crate::commands::up::summary;
 use crate::confirm::confirm;
 use crate::context::{Context, Ready};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::interrupt::Interrupt;
 use crate::output::events::show;
+use crate::output::outcome::summary;
 
 /// Machines at work at once.
 const PARALLEL: usize = 32;

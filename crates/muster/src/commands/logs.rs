@@ -55,8 +55,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     let lines = usize::try_from(args.lines).unwrap_or(usize::MAX);
     let mut stream = client.logs(lines, args.step.as_deref(), args.follow).await.map_err(unreachable)?;
     let mut empty = true;
-    while let Some(line) = stream.next().await.map_err(unreachable)? {
+    let redactor = opened.redactor();
+    while let Some(mut line) = stream.next().await.map_err(unreachable)? {
         empty = false;
+        redactor.clean(&mut line.text);
         if context.printer.is_text() {
             let mark = if line.stream == LogStream::Stderr { "!" } else { " " };
             let head = context
@@ -85,7 +87,9 @@ async fn console(args: &Args, node: &NodeName, opened: &Opened, context: &Contex
         return Err(Failure::new(format!("{node} has no machine yet"), "make it: `muster up`", ExitStatus::FAILED));
     };
     let lines = usize::try_from(args.lines).unwrap_or(usize::MAX);
-    for line in opened.provider.console(machine, lines).await? {
+    let redactor = opened.redactor();
+    for mut line in opened.provider.console(machine, lines).await? {
+        redactor.clean(&mut line);
         context.printer.line(&line);
     }
     Ok(ExitStatus::DONE)

@@ -12,6 +12,7 @@ pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod reference;
 pub(crate) mod render;
+pub(crate) mod scale;
 pub(crate) mod shell;
 pub(crate) mod shepherd;
 pub(crate) mod status;

@@ -2,6 +2,7 @@
 
 pub(crate) mod events;
 pub(crate) mod live;
+pub(crate) mod outcome;
 pub(crate) mod printer;
 pub(crate) mod table;
 

@@ -8,7 +8,7 @@ use muster_plan::{Begun, BegunAction, Desired, Inputs, Plan, Policy, Verb};
 use muster_provider::Provider;
 use muster_spec::OnFailure;
 use muster_store::{Intent, IntentAction, LeaseHolder, Store};
-use muster_types::{ClusterName, Generation, NodeName, Timestamp};
+use muster_types::{ClusterName, Generation, GroupName, NodeName, Redacted, Timestamp};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::bake::unbaked;
@@ -37,6 +37,8 @@ pub struct EngineConfig {
     pub events: mpsc::Sender<Event>,
     pub limits: Limits,
     pub policy: Policy,
+    /// What no event, no record and no account may hold.
+    pub redact: Vec<Redacted<String>>,
 }
 
 /// Builds, changes and removes one cluster.
@@ -44,6 +46,8 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     hold: Mutex<Option<Arc<Hold>>>,
     prepared: Mutex<Option<Prepared>>,
+    /// What groups are to be scaled to; written down when a plan is executed.
+    pub(crate) scaled: Mutex<BTreeMap<GroupName, u32>>,
 }
 
 /// What a plan was made from, for the run that executes it.
@@ -53,13 +57,15 @@ pub(crate) struct Prepared {
     pub(crate) observation: Observation,
     pub(crate) known: Known,
     pub(crate) renewals: Vec<NodeName>,
+    /// What groups were scaled to, this time and before.
+    pub(crate) scaled: BTreeMap<GroupName, u32>,
     /// The lease that was held meanwhile: nobody else has changed anything since.
     generation: Option<Generation>,
 }
 
 impl Engine {
     pub fn new(config: EngineConfig) -> Self {
-        Self { config, hold: Mutex::default(), prepared: Mutex::default() }
+        Self { config, hold: Mutex::default(), prepared: Mutex::default(), scaled: Mutex::default() }
     }
 
     /// Takes the cluster's lease, unless this engine has it. It is renewed until `release`, or until the engine goes.
@@ -82,6 +88,23 @@ impl Engine {
         let plan = prepared.plan.clone();
         *self.prepared.lock().await = Some(prepared);
         Ok(plan)
+    }
+
+    /// How many nodes each group of the file should have now.
+    pub async fn numbers(&self, blueprint: &dyn Blueprint) -> Result<BTreeMap<GroupName, u32>, EngineError> {
+        let observation = observe(&self.config, blueprint.cluster()).await?;
+        let scaled = observation.cluster.as_ref().map(|record| record.scaled.clone()).unwrap_or_default();
+        let mut numbers = BTreeMap::new();
+        for node in blueprint.desired(&observation.existing(), &scaled) {
+            *numbers.entry(node.group).or_default() += 1;
+        }
+        Ok(numbers)
+    }
+
+    /// From the next plan on groups have these numbers of nodes. They are written down when a plan is executed, and
+    /// hold until the next such call; the file's ranges bound them.
+    pub async fn scale(&self, numbers: BTreeMap<GroupName, u32>) {
+        self.scaled.lock().await.extend(numbers);
     }
 
     pub(crate) async fn hold(&self, cluster: &ClusterName) -> Result<Arc<Hold>, EngineError> {
@@ -131,7 +154,8 @@ impl Engine {
         if observation.cluster.as_ref().is_some_and(|record| record.removing) {
             return Err(EngineError::BeingRemoved { cluster: cluster.clone() });
         }
-        let scaled = observation.cluster.as_ref().map(|record| record.scaled.clone()).unwrap_or_default();
+        let mut scaled = observation.cluster.as_ref().map(|record| record.scaled.clone()).unwrap_or_default();
+        scaled.extend(self.scaled.lock().await.clone());
         let desired = blueprint.desired(&observation.existing(), &scaled);
         let replies = ask_agents(&self.config, running(&observation)).await;
         let mut inputs = Inputs {
@@ -163,7 +187,7 @@ impl Engine {
         };
         let plan = self.with_images(blueprint, &desired, (plan, inputs)).await;
         let renewals = renewals(&self.config, &replies, Timestamp::now());
-        Ok(Prepared { plan, desired, observation, known, renewals, generation })
+        Ok(Prepared { plan, desired, observation, known, renewals, scaled, generation })
     }
 
     /// The same plan, which also names the images that have to be made for it.

@@ -8,6 +8,9 @@ use muster_store::Store;
 use muster_types::{ClusterName, NodeName, Phase, RunId, Timestamp};
 use tokio::sync::mpsc;
 
+use crate::EngineConfig;
+use crate::redact::Redactor;
+
 /// Events that wait for the log; the emitter that fills it writes them out before it goes on.
 const PENDING_MAX: usize = 1024;
 
@@ -17,12 +20,15 @@ pub(crate) struct Emitter {
     cluster: ClusterName,
     store: Arc<dyn Store>,
     sender: mpsc::Sender<Event>,
+    pub(crate) redactor: Redactor,
     pending: Mutex<Vec<Event>>,
 }
 
 impl Emitter {
-    pub(crate) fn new(cluster: ClusterName, store: Arc<dyn Store>, sender: mpsc::Sender<Event>) -> Self {
-        Self { run: run_id(), cluster, store, sender, pending: Mutex::default() }
+    pub(crate) fn new(cluster: ClusterName, config: &EngineConfig) -> Self {
+        let (store, sender) = (Arc::clone(&config.store), config.events.clone());
+        let redactor = Redactor::new(config.redact.clone());
+        Self { run: run_id(), cluster, store, sender, redactor, pending: Mutex::default() }
     }
 
     pub(crate) fn run(&self) -> &RunId {
@@ -30,7 +36,8 @@ impl Emitter {
     }
 
     /// Waits while the listener is slow; a listener that has gone is no reason to stop.
-    pub(crate) async fn emit(&self, body: EventBody) {
+    pub(crate) async fn emit(&self, mut body: EventBody) {
+        self.redactor.clean_event(&mut body);
         let event = Event { v: EVENT_VERSION, at: Timestamp::now(), run: self.run.clone(), body };
         // The lines of the steps stay on the nodes, which keep them; the log tells what happened, not what was said.
         let logged = !matches!(event.body, EventBody::Output { .. });

@@ -238,7 +238,7 @@ impl<'a> NodeRun<'a> {
         if self.record.machine.is_none() {
             self.record.phase = Phase::Planned;
             self.record.since = Timestamp::now();
-            self.record.reason.clone_from(&reason);
+            self.record.reason = self.run.emitter.redactor.cleaned(&reason);
             self.save().await?;
         }
         self.run.emitter.phase(self.name(), Phase::Planned, "", &reason).await;
@@ -288,7 +288,7 @@ impl<'a> NodeRun<'a> {
 
     pub(crate) async fn write_end(&mut self, phase: Phase, reason: &str) -> Result<(), EngineError> {
         self.record.phase = phase;
-        reason.clone_into(&mut self.record.reason);
+        self.record.reason = self.run.emitter.redactor.cleaned(reason);
         self.record.since = Timestamp::now();
         match self.intent.take() {
             Some(intent) => self.finish(&intent).await,

@@ -11,7 +11,7 @@ use muster_api::EventBody;
 use muster_plan::{Action, Plan, Verb};
 use muster_stdx::chain;
 use muster_store::{ClusterRecord, Intent, NodeRecord};
-use muster_types::{NodeName, Phase, Timestamp};
+use muster_types::{GroupName, NodeName, Phase, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,9 @@ impl Engine {
         let result = self.execute_until_true(blueprint, (&hold, &emitter), (prepared, token)).await;
         let result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
         tell_end(&emitter, result.as_ref(), begun).await;
+        if result.is_ok() {
+            self.scaled.lock().await.clear();
+        }
         result
     }
 
@@ -78,7 +81,7 @@ impl Engine {
     }
 
     pub(crate) fn emitter(&self, cluster: &muster_types::ClusterName) -> Emitter {
-        Emitter::new(cluster.clone(), std::sync::Arc::clone(&self.config.store), self.config.events.clone())
+        Emitter::new(cluster.clone(), &self.config)
     }
 }
 
@@ -140,11 +143,13 @@ impl Parts {
     }
 
     pub(crate) fn into_outcome(
-        self,
+        mut self,
         cluster: &muster_types::ClusterName,
         emitter: &Emitter,
         begun: Instant,
     ) -> Outcome {
+        self.nodes.iter_mut().for_each(|node| emitter.redactor.clean_outcome(node));
+        self.leftovers.iter_mut().for_each(|text| emitter.redactor.clean(text));
         let exit = if self.interrupted {
             Exit::Interrupted
         } else {
@@ -168,14 +173,14 @@ async fn execute(
     (hold, emitter): (&Hold, &Emitter),
     (prepared, token): (Prepared, CancellationToken),
 ) -> Result<Parts, EngineError> {
-    let Prepared { plan, desired, observation, mut known, renewals, .. } = prepared;
+    let Prepared { plan, desired, observation, mut known, renewals, scaled, .. } = prepared;
     preflight::check(config, &plan, &desired).await?;
     // What gets another machine does not follow before it is configured.
     for action in plan.actions().iter().filter(|action| action.verb == Verb::Replace) {
         known.followers.remove(&action.node);
     }
     let record = observation.cluster.as_ref();
-    note_cluster(config, blueprint, hold, (record, &observation.owner_tag)).await?;
+    note_cluster(config, blueprint, hold, (record, &observation.owner_tag, scaled)).await?;
     let run = Run {
         config,
         hold,
@@ -224,6 +229,7 @@ async fn execute(
         }
     })
     .await?;
+    result.removed.sort_by(|a, b| (a.index(), a).cmp(&(b.index(), b)));
     result.has_moved = run.board.has_moved();
     for action in plan.actions().iter().filter(|action| !action.extra) {
         match outcomes.remove(&action.node) {
@@ -275,12 +281,12 @@ async fn note_cluster(
     config: &EngineConfig,
     blueprint: &dyn Blueprint,
     hold: &Hold,
-    (record, owner_tag): (Option<&ClusterRecord>, &str),
+    (record, owner_tag, scaled): (Option<&ClusterRecord>, &str, BTreeMap<GroupName, u32>),
 ) -> Result<(), EngineError> {
-    let (file, settings) = (blueprint.file().to_owned(), blueprint.settings(&config.provider_name));
+    let (file, settings) = (whole_path(blueprint.file()), blueprint.settings(&config.provider_name));
     let record = match record {
-        Some(record) if record.file == file && record.settings == settings => return Ok(()),
-        Some(record) => ClusterRecord { file, settings, ..record.clone() },
+        Some(record) if record.file == file && record.settings == settings && record.scaled == scaled => return Ok(()),
+        Some(record) => ClusterRecord { file, settings, scaled, ..record.clone() },
         None => ClusterRecord {
             name: blueprint.cluster().clone(),
             revision: 0,
@@ -290,11 +296,19 @@ async fn note_cluster(
             file,
             created_at: Timestamp::now(),
             removing: false,
-            scaled: BTreeMap::new(),
+            scaled,
         },
     };
     let written = config.store.put_cluster(&record, hold.check()?).await;
     written.map(drop).map_err(EngineError::store("record the cluster"))
+}
+
+/// Found again from other folders.
+fn whole_path(file: &str) -> String {
+    let path = std::path::Path::new(file);
+    let is_file = !matches!(file, "" | "-");
+    let whole = is_file.then(|| std::path::absolute(path).ok()).flatten();
+    whole.map_or_else(|| file.to_owned(), |whole| whole.display().to_string())
 }
 
 /// Intents of nodes that the plan does not speak of: there is nothing left to do.

@@ -11,6 +11,7 @@ mod follow;
 mod lease;
 mod order;
 mod removal;
+mod scale;
 mod status;
 mod support;
 mod up;

@@ -70,6 +70,7 @@ impl World {
             events: sender,
             limits: limits(),
             policy: Policy::default(),
+            redact: Vec::new(),
         };
         adjust(&mut config);
         Process { engine: Engine::new(config), events }

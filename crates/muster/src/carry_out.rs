@@ -1,0 +1,102 @@
+//! What commands share that bring a cluster to what its file says: the plan, the question, the run, the account.
+
+use muster_engine::compile::Compiled;
+use muster_engine::{Engine, Exit};
+use muster_plan::{Plan, Policy};
+
+use crate::confirm::confirm;
+use crate::context::{Context, Opened, Ready};
+use crate::error::Failure;
+use crate::exit::ExitStatus;
+use crate::interrupt::Interrupt;
+use crate::output::Printer;
+use crate::output::events::show;
+use crate::output::outcome::summary;
+use crate::scaling::{Wanted, resolve};
+
+/// How the work is done.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Work {
+    /// Agree to replacing and removing nodes
+    #[arg(short, long)]
+    yes: bool,
+    /// Nodes at work at once
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+}
+
+/// What is asked for beyond the file.
+pub(crate) struct Order {
+    pub(crate) command: &'static str,
+    /// The command line that goes on where this one is stopped.
+    pub(crate) again: String,
+    pub(crate) policy: Policy,
+    pub(crate) scale: Vec<Wanted>,
+}
+
+impl Work {
+    pub(crate) async fn carry_out(
+        self,
+        order: Order,
+        (compiled, opened): (&Compiled, &Opened),
+        context: &Context,
+    ) -> Result<ExitStatus, Failure> {
+        let printer = &context.printer;
+        let interrupt = Interrupt::listen(printer, order.again)?;
+        let Ready { engine, events } = opened.engine(order.command, usize::from(self.parallel), order.policy)?;
+        // Held from the plan to its end, so that nothing moves in between.
+        engine.lease(&opened.name).await?;
+        scale(&engine, compiled, &order.scale).await?;
+        let plan = engine.plan(compiled).await?;
+        announce(&plan, printer);
+        if plan.is_destructive() && !confirm("Replace or remove the nodes above?", self.yes)? {
+            printer.note("Nothing was changed.");
+            return Ok(ExitStatus::FAILED);
+        }
+        let showing = show(events, printer.clone());
+        let working = async {
+            let result = engine.up(compiled, plan, interrupt.token.clone()).await;
+            // The engine holds the sender of the events: the showing ends when it is gone.
+            drop(engine);
+            result
+        };
+        let (outcome, shown) = tokio::join!(working, showing);
+        shown?;
+        let outcome = outcome?;
+        summary(&outcome, printer)?;
+        Ok(interrupt.status().filter(|_| outcome.exit != Exit::Done).unwrap_or(ExitStatus(outcome.exit.code())))
+    }
+}
+
+/// Relative numbers count from what is there under the lease.
+async fn scale(engine: &Engine, compiled: &Compiled, wanted: &[Wanted]) -> Result<(), Failure> {
+    if !wanted.is_empty() {
+        let numbers = engine.numbers(compiled).await?;
+        engine.scale(resolve(wanted, &numbers, compiled)?).await;
+    }
+    Ok(())
+}
+
+/// The plan before: whole where something is lost, else in a line.
+fn announce(plan: &Plan, printer: &Printer) {
+    if !printer.is_text() {
+        return;
+    }
+    if plan.is_destructive() || plan.is_empty() {
+        printer.note(plan.to_string().trim_end());
+    } else {
+        let summary = plan.summary();
+        let counts = [
+            ("create", summary.create),
+            ("start", summary.start),
+            ("configure", summary.configure),
+            ("keep", summary.keep),
+        ];
+        let words: Vec<String> =
+            counts.iter().filter(|(_, count)| *count > 0).map(|(verb, count)| format!("{verb} {count}")).collect();
+        printer.note(&format!("{}: {}", plan.cluster(), words.join(", ")));
+        for image in plan.images() {
+            printer.note(&format!("image {image} is made first: it is not there yet"));
+        }
+    }
+}
