@@ -8,7 +8,7 @@ fi
 scontrol update nodename="$1" state=drain reason="leaves the cluster"
 last=
 while :; do
-  jobs=$(squeue -h -w "$1" -o 'job %i of %u (%j) is %T, at most %L more')
+  jobs=$(squeue -h -w "$1" -o 'job %i of %u (%j): %T for %M')
   [ -n "$jobs" ] || break
   ids=$(squeue -h -w "$1" -o %i)
   if [ "$ids" != "$last" ]; then
