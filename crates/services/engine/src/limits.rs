@@ -49,7 +49,7 @@ impl Default for Limits {
             bake: Duration::from_hours(2),
             boot: Duration::from_mins(15),
             reach: Duration::from_mins(2),
-            gather: Duration::from_millis(200),
+            gather: Duration::from_secs(1),
             ask: Duration::from_secs(3),
             lists_max: 6,
             agents_max: 256,
