@@ -1,6 +1,6 @@
 //! The way from a text to a `Compiled`, finding as many mistakes as one pass can.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use muster_doc::template::Templates;
 use muster_doc::{Diagnostic, SourceMap, Span, Spanned, Tree, codes, suggest};
@@ -46,6 +46,7 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
         groups.insert(group.name.clone(), ready);
     }
     diagnostics.extend(role_needs(&mut spec, &groups));
+    diagnostics.extend(unused_vars(&spec, &groups));
     let wanted_secrets = loader.loaded().flat_map(secrets::wanted).collect();
     let mut compiled = Compiled {
         spec,
@@ -65,6 +66,21 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
     }
     compiled.warnings = diagnostics;
     Ok(compiled)
+}
+
+/// Variables of the whole file that no recipe knows, where nothing but recipes looks at any.
+fn unused_vars(spec: &ClusterSpec, groups: &BTreeMap<GroupName, Group>) -> Vec<Diagnostic> {
+    let known: Option<Vec<_>> = groups.values().map(|group| group.known_vars.as_ref()).collect();
+    let known: BTreeSet<&str> = known.into_iter().flatten().flatten().map(String::as_str).collect();
+    let entries = spec.vars.as_map().unwrap_or_default().iter();
+    let unused = entries.filter(|(key, _)| !known.is_empty() && !known.contains(key.text.as_str()));
+    let names: Vec<&str> = known.iter().copied().collect();
+    let found = unused.map(|(key, _)| {
+        let message = format!("no recipe of the file knows the variable `{}`", key.text);
+        let hint = suggest::hint(&key.text, &names, "variable");
+        Diagnostic::warning(codes::RECIPE_VAR_UNKNOWN, message, hint).at(key.span, "nobody looks at it")
+    });
+    found.collect()
 }
 
 /// Adds the groups of the roles that recipes need to the groups' own needs, and looks for circles again.

@@ -283,6 +283,12 @@ pub(super) struct Origin {
 
 const SCOPE_KEYS: &[&str] = &["cluster", "provider", "vars", "secrets", "node", "group", "groups", "nodes"];
 
+impl Scope {
+    pub(super) fn without_secrets(self) -> Self {
+        Self { secrets: Value::from_pairs(std::iter::empty::<(String, Value)>()), ..self }
+    }
+}
+
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope").field("node", &self.node).finish_non_exhaustive()

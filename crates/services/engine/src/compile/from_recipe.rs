@@ -1,5 +1,6 @@
 //! What a group has from its recipe.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use muster_doc::{Diagnostic, Span, Spanned, Tree, codes};
@@ -35,6 +36,8 @@ pub(super) struct FromRecipe {
     pub(super) resume: Option<HookSpec>,
     /// Roles whose groups must be ready first.
     pub(super) needs: Vec<String>,
+    /// The variables that the recipe knows, if nothing else looks at any.
+    pub(super) known_vars: Option<BTreeSet<String>>,
 }
 
 /// What the file says around the recipe.
@@ -69,6 +72,7 @@ pub(super) fn from_recipe(
         out.extend(function.check_vars(&merged, own, asking.span, surroundings));
         *vars = function.completed(&merged);
     }
+    let known_vars = asking.lone.then(|| function.vars().keys().map(|name| (*name).to_owned()).collect());
     let shared_folders = function.shared_folders().into_iter();
     FromRecipe {
         origin,
@@ -79,6 +83,7 @@ pub(super) fn from_recipe(
         drain: function.drain().cloned(),
         resume: function.resume().cloned(),
         needs: needs(&function, asking.reference),
+        known_vars,
     }
 }
 

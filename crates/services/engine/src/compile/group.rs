@@ -34,6 +34,8 @@ pub(super) struct Group {
     pub(super) resume: Option<PreparedHook>,
     /// Roles of its recipe whose groups must be ready first.
     pub(super) needs: Vec<String>,
+    /// The variables that its recipe knows, if nothing else looks at any.
+    pub(super) known_vars: Option<BTreeSet<String>>,
     hosts: Vec<Tree>,
 }
 
@@ -140,6 +142,7 @@ impl Bench<'_, '_> {
             drain: given.drain.and_then(|hook| self.hook(hook)),
             resume: given.resume.and_then(|hook| self.hook(hook)),
             needs: given.needs,
+            known_vars: given.known_vars,
             hosts: hosts.iter().map(host_tree).collect(),
             choice,
         }

@@ -17,7 +17,8 @@ impl Compiled {
             return Ok(Hooks::default());
         };
         let Some(group) = self.groups.get(&node.group) else { return Ok(Hooks::default()) };
-        let scope = Value::from_object(self.scope(node, group, &world));
+        // The command of a hook stands in lists of processes.
+        let scope = Value::from_object(self.scope(node, group, &world).without_secrets());
         let hooks = Hooks {
             drain: group.drain.as_ref().map(|hook| self.hook(hook, name, group, (&scope, &world))).transpose()?,
             resume: group.resume.as_ref().map(|hook| self.hook(hook, name, group, (&scope, &world))).transpose()?,

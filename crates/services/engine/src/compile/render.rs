@@ -58,9 +58,11 @@ impl Compiled {
             let message = format!("`{name}` is not a node of this cluster");
             return Err(vec![Diagnostic::error(codes::GROUP_UNKNOWN, message, "name a node that the file describes")]);
         };
-        let scope = Value::from_object(self.scope(node, group, world));
+        let scope = Value::from_object(self.scope(Arc::clone(&node), group, world));
         let mut out = Vec::new();
         let config = self.config(name, group, &scope, &mut out);
+        // What is checked is shown to people, and a command stands in lists of processes.
+        let scope = Value::from_object(self.scope(node, group, world).without_secrets());
         let checks = self.checks(group, &scope, &mut out);
         if out.iter().any(Diagnostic::is_error) { Err(out) } else { Ok(Draft { config, checks }) }
     }

@@ -11,7 +11,7 @@ use muster_types::Redacted;
 use super::common::{compile_beside, members, name, rendered, try_beside};
 use super::relations::join;
 
-const QUEUE: &str = r#"
+pub(super) const QUEUE: &str = r#"
 name: queue
 vars:
   port: { type: number, default: 6817, min: 1, max: 65535, help: where the head listens }
@@ -58,7 +58,7 @@ roles:
 const CONF: &str = "port {{ vars.port }} key {{ secrets.key }}\n{% for lane in vars.lanes %}\n\
                     {{ lane.name }} {{ lane.groups | join('+') }} {{ lane.depth }}\n{% endfor %}\n";
 
-fn recipe() -> Vec<(&'static str, &'static str)> {
+pub(super) fn recipe() -> Vec<(&'static str, &'static str)> {
     vec![
         ("queue/recipe.yaml", QUEUE),
         ("queue/queue.conf", CONF),
@@ -71,7 +71,8 @@ fn queue(text: &str) -> Compiled {
     compile_beside(&recipe(), text)
 }
 
-const TWO: &str = "cluster: demo\ngroups:\n  top: { recipe: queue/head }\n  low: { recipe: queue/worker, count: 2 }\n";
+pub(super) const TWO: &str =
+    "cluster: demo\ngroups:\n  top: { recipe: queue/head }\n  low: { recipe: queue/worker, count: 2 }\n";
 
 #[test]
 fn parts_become_a_cloud_config() {
@@ -139,14 +140,37 @@ fn secrets_are_seen_by_their_recipe_alone_and_by_nobody_else() {
 
 #[test]
 fn a_message_about_a_value_does_not_show_a_secret() {
-    let recipe =
-        "name: leak\nsecrets: { key: }\nhealth: { ports: [\"{{ 80 if secrets.key[0] == 'x' else secrets.key }}\"] }\n";
+    let recipe = "name: leak\nsecrets: { key: }\ncloud_init:\n  timezone: \"{% if secrets.key[0] != 'x' %}\
+                  {{ fail('bad: ' ~ secrets.key) }}{% endif %}UTC\"\n";
     let mut compiled =
         compile_beside(&[("leak/recipe.yaml", recipe)], "cluster: demo\ngroups: { web: { recipe: leak } }\n");
     compiled.give_secrets(Secrets::from_iter([("leak/key".to_owned(), Redacted::new("hush".to_owned()))]));
-    let Err(RenderFault::Bad(found)) = compiled.render(&name("web-1"), &members(&compiled)) else { panic!("no port") };
+    let Err(RenderFault::Bad(found)) = compiled.render(&name("web-1"), &members(&compiled)) else {
+        panic!("it refuses")
+    };
     let text = format!("{found:?}");
     assert!(text.contains("<secret>") && !text.contains("hush"), "{text}");
+}
+
+#[test]
+fn what_stands_in_lists_of_processes_sees_no_secret() {
+    for part in
+        ["health: { command: \"test {{ secrets.key }}\" }", "hooks: { drain: { command: \"{{ secrets.key }}\" } }"]
+    {
+        let recipe = format!("name: open\nsecrets: {{ key: }}\n{part}\n");
+        let found = said(&[("open/recipe.yaml", &recipe)], "cluster: demo\ngroups: { web: { recipe: open } }\n");
+        assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["M0402"], "{found:?}");
+    }
+}
+
+#[test]
+fn variables_of_the_file_that_no_recipe_knows_are_told() {
+    let vars = "vars: { prt: 1, mode: fast }\n";
+    let warnings = queue(&format!("{vars}{TWO}")).warnings;
+    assert_eq!(warnings.iter().map(|found| found.code).collect::<Vec<_>>(), ["M0503"], "{warnings:?}");
+    assert_eq!(warnings[0].hint, "did you mean `port`?");
+    // Templates of the file itself may look at it.
+    assert_eq!(queue(&format!("{vars}{TWO}  own: {{ files: {{ /a: \"{{{{ vars.prt }}}}\" }} }}\n")).warnings, []);
 }
 
 #[test]
