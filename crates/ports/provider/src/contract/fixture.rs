@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,11 @@ pub trait Probe: Send + Sync {
     /// Whether `put` and `get` work.
     fn keeps_data(&self) -> bool {
         false
+    }
+
+    /// The folder that `put` writes to; `None` where a machine has no such thing.
+    fn kept_in(&self) -> Option<&Path> {
+        None
     }
 
     /// Writes a text to the machine's disk.

@@ -10,6 +10,7 @@ mod ending;
 mod fixture;
 mod making;
 mod running;
+mod sharing;
 
 use std::any::Any;
 use std::future::Future;
@@ -67,6 +68,8 @@ cases! {
     running::a_reboot_keeps_address_and_data,
     running::the_console_keeps_to_the_limit,
     running::unknown_machines_are_named,
+    sharing::shared_folders_are_refused_where_there_are_none,
+    sharing::a_shared_folder_outlives_its_machines,
     disturbing::faults_are_there_as_claimed,
     disturbing::a_killed_machine_is_down_and_says_why,
     disturbing::a_paused_machine_hangs_until_resumed,
@@ -163,6 +166,8 @@ macro_rules! contract_suite {
             a_reboot_keeps_address_and_data
             the_console_keeps_to_the_limit
             unknown_machines_are_named
+            shared_folders_are_refused_where_there_are_none
+            a_shared_folder_outlives_its_machines
             faults_are_there_as_claimed
             a_killed_machine_is_down_and_says_why
             a_paused_machine_hangs_until_resumed

@@ -220,6 +220,10 @@ impl State {
         if self.images.as_ref().is_some_and(|images| !images.holds(request.image.as_ref(), &request.packages)) {
             return Err(ProviderError::permanent("create", "its image was not baked").hint("bake it first"));
         }
+        if !self.capabilities.shared_folders && !request.shared_folders.is_empty() {
+            return Err(ProviderError::permanent("create", "machines of the fake share no folders")
+                .hint("ask for none, or give the fake the capability"));
+        }
         let number = u32::try_from(self.made.len() + 1).expect("fewer machines than addresses");
         let mut guest = Guest::new(number, request);
         guest.hidden_lists = met.invisible_lists;
