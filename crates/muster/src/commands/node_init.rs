@@ -35,7 +35,8 @@ fn complain(error: &(dyn std::error::Error + 'static)) -> u8 {
 }
 
 fn run_agent(context: NodeContext) -> anyhow::Result<()> {
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false);
+    // Its own words about a console that is gone would go to that console, and end the program.
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).log_internal_errors(false);
     log.with_max_level(tracing::Level::INFO).init();
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let bootstrap = serde_json::from_str(context.user_data.expose())?;

@@ -132,6 +132,10 @@ pub(crate) fn leftovers(folder: &Path) -> Vec<String> {
         // Processes come and go while this is read.
         let Ok(command) = fs_err::read_to_string(entry.path().join("cmdline")) else { continue };
         let cgroups = fs_err::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        // Who has ended has no command, and stays in its cgroup until somebody looks after it.
+        if command.is_empty() {
+            continue;
+        }
         if command.contains(&folder.display().to_string()) || cgroups.contains(&scope) {
             left.push(command.replace('\0', " "));
         }
@@ -191,7 +195,9 @@ impl AgentProbe {
                 FrameKind::Stdout => output.extend_from_slice(&frame.payload),
                 FrameKind::Exit => {
                     let exit: ExecExit = serde_json::from_slice(&frame.payload)?;
-                    assert_eq!(exit.code, 0, "{script}: {:?}", exit.error);
+                    if exit.code != 0 {
+                        return Err(io::Error::other(format!("{script}: ended with {}: {:?}", exit.code, exit.error)));
+                    }
                 }
                 _ => {}
             }

@@ -150,7 +150,8 @@ async fn the_console_has_what_systemd_and_the_agent_say_also_after_a_hangup() {
     })
     .await;
     // 0x5437 is TIOCVHANGUP: what a login at the console does to begin with.
-    node.sh("perl -e 'open(my $console, \"+<\", \"/dev/console\") or die; ioctl($console, 0x5437, 0) or die $!'").await;
+    node.sh("perl -e 'open(my $console, \"+<\", \"/dev/console\") or die; ioctl($console, 0x5437, 0) or die $!'; true")
+        .await;
     node.sh("echo after the hangup > /dev/console; test -t 0 < /dev/console").await;
     until("a word after the hangup", async || {
         let console = node.console().await;

@@ -25,6 +25,7 @@ const OURS: &str = "run/muster";
 const CONTEXT: &str = "context.json";
 const READY: &str = "ready";
 const AGENT_UNIT: &str = "muster-agent.service";
+const AGENT_FAILED_UNIT: &str = "muster-agent-failed.service";
 
 /// What the agent of a node with systemd starts with, each time.
 #[derive(Debug, Serialize, Deserialize)]
@@ -83,6 +84,7 @@ fn write_units(systemd: &Path) -> io::Result<()> {
     let wanted = units.join("multi-user.target.wants");
     fs_err::create_dir_all(&wanted)?;
     fs_err::write(units.join(AGENT_UNIT), agent_unit(capability::may_raise_limits()))?;
+    fs_err::write(units.join(AGENT_FAILED_UNIT), agent_failed_unit())?;
     symlink(Path::new("..").join(AGENT_UNIT), wanted.join(AGENT_UNIT))?;
     // Nobody sits at the console.
     symlink("/dev/null", units.join("console-getty.service"))?;
@@ -109,8 +111,7 @@ fn agent_unit(may_raise_limits: bool) -> String {
          IgnoreOnIsolate=yes\n\
          StartLimitIntervalSec=60\n\
          StartLimitBurst=5\n\
-         FailureAction=exit-force\n\
-         FailureActionExitStatus={failed}\n\
+         OnFailure={AGENT_FAILED_UNIT}\n\
          \n\
          [Service]\n\
          ExecStart=/{OURS}/bin/muster node-agent\n\
@@ -122,7 +123,21 @@ fn agent_unit(may_raise_limits: bool) -> String {
          StandardOutput=append:/dev/console\n\
          StandardError=append:/dev/console\n\
          Environment=HOME=/root container=muster\n\
-         {limits}",
+         {limits}"
+    )
+}
+
+/// Started when the agent has ended too often. `FailureAction=` of the agent's own unit would come at its first end.
+fn agent_failed_unit() -> String {
+    format!(
+        "[Unit]\n\
+         Description=End of a node whose agent does not come up\n\
+         DefaultDependencies=no\n\
+         SuccessAction=exit-force\n\
+         SuccessActionExitStatus={failed}\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n",
         failed = muster_sys::init::EXIT_WORKER_FAILED,
     )
 }
@@ -169,7 +184,9 @@ mod tests {
         let wanted = units.join("multi-user.target.wants").join(AGENT_UNIT);
         let unit = fs_err::read_to_string(wanted).unwrap();
         assert!(unit.contains("\nExecStart=/run/muster/bin/muster node-agent\n"), "{unit}");
-        assert!(unit.contains("\nFailureActionExitStatus=70\n"), "{unit}");
+        assert!(unit.contains("\nOnFailure=muster-agent-failed.service\n"), "{unit}");
+        let failed = fs_err::read_to_string(units.join(AGENT_FAILED_UNIT)).unwrap();
+        assert!(failed.contains("\nSuccessActionExitStatus=70\n"), "{failed}");
         assert!(!agent_unit(false).contains("OOM") && agent_unit(true).contains("OOMScoreAdjust="));
         assert_eq!(fs_err::read_link(units.join("console-getty.service")).unwrap(), Path::new("/dev/null"));
     }
