@@ -28,7 +28,11 @@ const NEEDS: [Need; 7] = [
 
 const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// Settings of the kernel that many systemd nodes at once need, with the least that will do.
+const SETTINGS: [(&str, u64); 2] = [("fs.inotify.max_user_instances", 8192), ("fs.inotify.max_user_watches", 524_288)];
+
 pub(crate) fn ensure() -> Result<()> {
+    raise_settings()?;
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !is_there(need.program)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -58,13 +62,30 @@ fn is_there(program: &str) -> bool {
     FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
 }
 
+/// As root; without it the tests of nodes are skipped anyway.
+fn raise_settings() -> Result<()> {
+    for (name, least) in SETTINGS {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        let Ok(text) = fs_err::read_to_string(&path) else { continue };
+        if text.trim().parse::<u64>().is_ok_and(|value| value >= least) || !is_root()? {
+            continue;
+        }
+        say(&format!("{name} was {}, and is {least} until the machine starts again", text.trim()));
+        fs_err::write(&path, least.to_string()).with_context(|| format!("{name} cannot be raised"))?;
+    }
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(shell::read(command("id", &["-u"]))?.trim() == "0")
+}
+
 /// By apt, as root or through sudo. A fresh machine has no lists of packages yet.
 fn install(packages: &[&str]) -> Result<()> {
     if !is_there("apt-get") {
         bail!("this machine has no apt-get\nhint: install by its own means: {}", packages.join(" "));
     }
-    let uid = shell::read(command("id", &["-u"]))?;
-    let root = uid.trim() == "0";
+    let root = is_root()?;
     if !root && !is_there("sudo") {
         bail!(
             "packages are missing and there is neither root nor sudo\nhint: as root: apt-get install {}",

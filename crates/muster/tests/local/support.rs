@@ -49,8 +49,8 @@ pub(crate) fn context(folder: &Path) -> OpenContext {
 
 /// Baked once for all tests, and kept for the next run of them.
 fn images() -> BakeryContext {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    BakeryContext { images_dir: folder.join("images"), cache_dir: folder.join("images-cache") }
+    let folder = muster_testkit::images();
+    BakeryContext { images_dir: folder.join("images"), cache_dir: folder.join("cache") }
 }
 
 pub(crate) async fn open(folder: PathBuf) -> Result<Arc<dyn Provider>, ProviderError> {
