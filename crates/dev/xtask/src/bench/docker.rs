@@ -31,7 +31,7 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs tmpfs "$root/tmp"
 mount --bind "$1/data" "$root/mnt"
-ip link set lo up
+chroot "$root" /usr/sbin/ip link set lo up
 exec chroot "$root" /bin/sh -c "PATH=/usr/sbin:/usr/bin:/sbin:/bin
 dockerd --data-root /mnt --host unix:///run/docker.sock --storage-driver overlay2 --oom-score-adjust 0 \
     --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent /$3 >/mnt/log 2>&1
