@@ -1,11 +1,14 @@
 //! What commands share that bring a cluster to what its file says: the plan, the question, the run, the account.
 
+use std::time::Duration;
+
 use muster_engine::compile::Compiled;
-use muster_engine::{Engine, Exit};
+use muster_engine::{Drain, Engine, Exit};
 use muster_plan::{Plan, Policy};
 
+use crate::commands::exec::parse_duration;
 use crate::confirm::confirm;
-use crate::context::{Context, Opened, Ready};
+use crate::context::{Context, Opened, Orders, Ready};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::interrupt::Interrupt;
@@ -23,6 +26,12 @@ pub(crate) struct Work {
     /// Nodes at work at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
+    /// How long nodes that leave may take to be drained, in place of what their recipes say
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    drain_timeout: Option<Duration>,
+    /// Let nodes that leave go at once, whatever runs on them
+    #[arg(long, conflicts_with = "drain_timeout")]
+    no_drain: bool,
 }
 
 /// What is asked for beyond the file.
@@ -35,6 +44,15 @@ pub(crate) struct Order {
 }
 
 impl Work {
+    fn orders(&self, policy: Policy) -> Orders {
+        let drain = match self.drain_timeout {
+            _ if self.no_drain => Drain::Skip,
+            Some(limit) => Drain::Within(limit),
+            None => Drain::AsDeclared,
+        };
+        Orders { parallel: usize::from(self.parallel), policy, drain }
+    }
+
     pub(crate) async fn carry_out(
         self,
         order: Order,
@@ -43,7 +61,7 @@ impl Work {
     ) -> Result<ExitStatus, Failure> {
         let printer = &context.printer;
         let interrupt = Interrupt::listen(printer, order.again)?;
-        let Ready { engine, events } = opened.engine(order.command, usize::from(self.parallel), order.policy)?;
+        let Ready { engine, events } = opened.engine(order.command, self.orders(order.policy))?;
         // Held from the plan to its end, so that nothing moves in between.
         engine.lease(&opened.name).await?;
         scale(&engine, compiled, &order.scale).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_api::Event;
 use muster_doc::Tree;
 use muster_engine::compile::{self, Compiled};
-use muster_engine::{AgentLinks, Engine, EngineConfig, Limits, Redactor, TransportLinks};
+use muster_engine::{AgentLinks, Drain, Engine, EngineConfig, Limits, Redactor, TransportLinks};
 use muster_pki::{Authority, Secrets};
 use muster_plan::Policy;
 use muster_provider::{OpenContext, Provider};
@@ -195,7 +195,7 @@ impl Opened {
     }
 
     /// An engine for this cluster, and what it tells.
-    pub(crate) fn engine(&self, command: &str, concurrency_max: usize, policy: Policy) -> Result<Ready, Failure> {
+    pub(crate) fn engine(&self, command: &str, orders: Orders) -> Result<Ready, Failure> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let (ca_pem, links): (String, Arc<dyn AgentLinks>) = match &self.authority {
             Some(authority) => (authority.ca_pem().to_owned(), Arc::new(self.links()?)),
@@ -208,10 +208,11 @@ impl Opened {
             ca_pem,
             links,
             holder: holder(&format!("muster {command}"))?,
-            concurrency_max,
+            concurrency_max: orders.parallel,
             events: sender,
             limits: Limits::default(),
-            policy,
+            policy: orders.policy,
+            drain: orders.drain,
             redact: self.secrets.clone(),
         });
         Ok(Ready { engine, events })
@@ -226,6 +227,20 @@ impl Opened {
         let mut nodes = self.store.nodes(&self.name).await?;
         nodes.sort_by(|a, b| natural_order(a.name.as_str(), b.name.as_str()));
         Ok(nodes)
+    }
+}
+
+/// How an engine is to work.
+pub(crate) struct Orders {
+    /// Machines at work at once.
+    pub(crate) parallel: usize,
+    pub(crate) policy: Policy,
+    pub(crate) drain: Drain,
+}
+
+impl Default for Orders {
+    fn default() -> Self {
+        Self { parallel: 32, policy: Policy::default(), drain: Drain::default() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use muster_api::{ApplyEvent, ApplyRequest, Check, CheckEvent, StatusReply};
-use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream};
+use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};
 use muster_types::{NodeName, Redacted};
 
 pub(crate) struct NoAgents;
@@ -39,6 +39,10 @@ impl AgentLink for NoAgents {
     }
 
     async fn checks(&self, _: &[Check]) -> Result<LinkStream<CheckEvent>, LinkError> {
+        none()
+    }
+
+    async fn run(&self, _: &str) -> Result<LinkStream<RunEvent>, LinkError> {
         none()
     }
 

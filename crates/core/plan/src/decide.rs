@@ -208,6 +208,9 @@ impl<'a> Known<'a> {
                     _ => Decision::new(Verb::Keep, "as the file says"),
                 },
                 Some((Phase::Failed, reason)) => Decision::new(Verb::Configure, format!("it failed: {reason}")),
+                Some((Phase::Draining | Phase::Removing, _)) => {
+                    Decision::new(Verb::Configure, "it was to leave, and is to stay")
+                }
                 Some((phase, _)) => Decision::new(Verb::Configure, format!("an earlier run left it {phase}")),
                 None => Decision::new(Verb::Configure, "nobody recorded it"),
             },

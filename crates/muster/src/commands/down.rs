@@ -1,19 +1,15 @@
 //! `muster down`: removes a cluster, and proves that nothing of it is left.
 
 use muster_engine::Exit;
-use muster_plan::Policy;
 use muster_types::ClusterName;
 
 use crate::confirm::confirm;
-use crate::context::{Context, Ready};
+use crate::context::{Context, Orders, Ready};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::interrupt::Interrupt;
 use crate::output::events::show;
 use crate::output::outcome::summary;
-
-/// Machines at work at once.
-const PARALLEL: usize = 32;
 
 /// Remove a cluster: its machines, their data, its keys; then prove that nothing is left
 ///
@@ -50,7 +46,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
         return Ok(ExitStatus::FAILED);
     }
     let interrupt = Interrupt::listen(printer, format!("muster down {name}"))?;
-    let Ready { engine, events } = opened.engine("down", PARALLEL, Policy::default())?;
+    let Ready { engine, events } = opened.engine("down", Orders::default())?;
     let working = async {
         let result = engine.down(&name, interrupt.token.clone()).await;
         // The engine holds the sender of the events: the showing ends when it is gone.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::commands::up::policy;
-use crate::context::Context;
+use crate::context::{Context, Orders};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     let mut compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
     let opened = context.look_at(&mut compiled).await?;
     let policy = policy(args.replace.as_deref(), &opened).await?;
-    let plan = opened.engine("plan", 1, policy)?.engine.plan(&compiled).await?;
+    let plan = opened.engine("plan", Orders { policy, ..Orders::default() })?.engine.plan(&compiled).await?;
     if context.printer.is_text() {
         context.printer.line(plan.to_string().trim_end());
     } else {

@@ -1,9 +1,8 @@
 //! `muster status`: every node, and what it waits for.
 
-use muster_plan::Policy;
 use muster_types::Phase;
 
-use crate::context::Context;
+use crate::context::{Context, Orders};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::output::events::tone;
@@ -21,7 +20,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
     let opened = context.open(args.cluster.as_deref()).await?;
-    let document = opened.engine("status", 1, Policy::default())?.engine.status(&opened.name).await?;
+    let document = opened.engine("status", Orders::default())?.engine.status(&opened.name).await?;
     let ready = document.nodes.iter().filter(|node| node.phase == Phase::Ready).count();
     let status = match document.nodes.len() {
         total if ready == total => ExitStatus::DONE,

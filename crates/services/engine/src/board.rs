@@ -139,6 +139,13 @@ impl Board {
         self.with_members(|members| members.0.get(node).and_then(|member| member.facts.clone()))
     }
 
+    /// Where peers reach a node, be it one that leaves.
+    pub(crate) fn address_of(&self, node: &NodeName) -> Option<IpAddr> {
+        let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned();
+        let member = leaving.or_else(|| self.with_members(|members| members.0.get(node).cloned()))?;
+        member.addresses.first().copied()
+    }
+
     pub(crate) fn stand(&self, node: &NodeName, change: impl FnOnce(&mut Standing)) {
         let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
         change(standings.entry(node.clone()).or_default());

@@ -15,6 +15,7 @@ use crate::bake::unbaked;
 use crate::blueprint::Blueprint;
 use crate::board::Known;
 use crate::compile::DesiredNode;
+use crate::drain::Drain;
 use crate::facts::{ask_agents, facts, leaving, members, renewals, running};
 use crate::lease::Hold;
 use crate::link::AgentLinks;
@@ -37,6 +38,7 @@ pub struct EngineConfig {
     pub events: mpsc::Sender<Event>,
     pub limits: Limits,
     pub policy: Policy,
+    pub drain: Drain,
     /// What no event, no record and no account may hold.
     pub redact: Vec<Redacted<String>>,
 }

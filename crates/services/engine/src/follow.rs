@@ -5,6 +5,7 @@ use muster_types::{NodeName, Phase, Redacted};
 use crate::EngineError;
 use crate::compile::Rendered;
 use crate::configure::some;
+use crate::drain::Drain;
 use crate::fault::{Fault, Stop};
 use crate::node::NodeRun;
 use crate::outcome::NodeOutcome;
@@ -81,10 +82,13 @@ impl NodeRun<'_> {
     pub(crate) async fn be_left_out(&mut self) -> Result<(), Stop> {
         let returns = self.desired.is_some();
         self.run.board.leave(self.name());
-        self.run.board.left(self.name(), returns).await.map_err(|Behind { follower, reason }| {
-            let hint = put_right(&follower);
-            Fault::new(format!("{follower} could not take in that it leaves: {reason}"), hint).into()
-        })
+        let Err(Behind { follower, reason }) = self.run.board.left(self.name(), returns).await else { return Ok(()) };
+        let words = format!("{follower} could not take in that it leaves: {reason}");
+        if self.run.config.drain == Drain::Skip {
+            self.run.emitter.warn(Some(self.name()), words).await;
+            return Ok(());
+        }
+        Err(Fault::new(words, format!("{}; or let it go with `--no-drain`", put_right(&follower))).into())
     }
 }
 

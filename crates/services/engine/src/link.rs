@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::Stream;
-use muster_api::{ApplyEvent, ApplyRequest, Check, CheckEvent, StatusReply};
+use muster_api::{ApplyEvent, ApplyRequest, Check, CheckEvent, LogStream, StatusReply};
 use muster_types::{NodeName, Redacted};
 
 /// Why an agent could not be asked or said no.
@@ -43,6 +43,19 @@ impl LinkError {
     }
 }
 
+/// What a command on a node says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEvent {
+    /// One line, without its end.
+    Output {
+        stream: LogStream,
+        text: String,
+    },
+    Ended {
+        code: i32,
+    },
+}
+
 /// Ends with `None`; an error is the last item.
 pub type LinkStream<T> = Pin<Box<dyn Stream<Item = Result<T, LinkError>> + Send>>;
 
@@ -60,6 +73,9 @@ pub trait AgentLink: Send + Sync {
     async fn apply(&self, request: &ApplyRequest) -> Result<LinkStream<ApplyEvent>, LinkError>;
 
     async fn checks(&self, checks: &[Check]) -> Result<LinkStream<CheckEvent>, LinkError>;
+
+    /// Runs a command by the node's shell; its end is the last item. Dropping the stream ends it and all it started.
+    async fn run(&self, command: &str) -> Result<LinkStream<RunEvent>, LinkError>;
 
     /// One ICMP echo; the caller sets the time limit.
     async fn ping(&self) -> Result<(), LinkError>;

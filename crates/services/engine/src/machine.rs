@@ -83,6 +83,7 @@ impl NodeRun<'_> {
 
     /// The next machine is another one than any before.
     pub(crate) fn begin_new_life(&mut self) {
+        self.leaving = false;
         self.record.token = new_token();
         self.record.machine = None;
         self.record.addresses = Vec::new();

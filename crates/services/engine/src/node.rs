@@ -56,6 +56,8 @@ pub(crate) struct NodeRun<'a> {
     pub(crate) begun: Instant,
     /// How long it took until it was ready.
     pub(crate) ready_after: Duration,
+    /// It was to leave, and its record says so until it is ready or gone.
+    pub(crate) leaving: bool,
     extras: Vec<&'a Action>,
     leftovers: Vec<String>,
 }
@@ -63,6 +65,8 @@ pub(crate) struct NodeRun<'a> {
 impl<'a> NodeRun<'a> {
     pub(crate) fn new(run: &'a Run<'a>, part: NodePart<'a>) -> Self {
         let record = part.record.unwrap_or_else(|| blank(run, part.action, part.machine.as_ref()));
+        let stays = matches!(part.action.verb, Verb::Configure | Verb::Start);
+        let leaving = stays && matches!(record.phase, Phase::Draining | Phase::Removing);
         Self {
             run,
             action: part.action,
@@ -78,6 +82,7 @@ impl<'a> NodeRun<'a> {
             applied: 0,
             begun: Instant::now(),
             ready_after: Duration::ZERO,
+            leaving,
             leftovers: Vec::new(),
         }
     }
@@ -186,6 +191,7 @@ impl<'a> NodeRun<'a> {
         self.settle(verb).await?;
         match verb {
             Verb::Replace => {
+                self.drain().await?;
                 self.remove_for_replacement().await?;
                 self.create().await?;
             }
@@ -195,7 +201,8 @@ impl<'a> NodeRun<'a> {
         }
         self.join().await?;
         self.be_taken_in().await?;
-        self.configure().await
+        self.configure().await?;
+        self.resume().await
     }
 
     /// The machine that the plan gave to the node is its machine, whatever the record says.
@@ -252,7 +259,9 @@ impl<'a> NodeRun<'a> {
         if fault.uncertain {
             self.intent = None;
         }
-        self.write_end(Phase::Failed, &fault.reason).await?;
+        // What was to leave is still to be resumed.
+        let phase = if self.leaving { Phase::Draining } else { Phase::Failed };
+        self.write_end(phase, &fault.reason).await?;
         self.tell_failure(&fault).await;
         self.run.board.end(self.name(), Err(fault.reason.clone()));
         self.drop_member().await;
@@ -281,7 +290,9 @@ impl<'a> NodeRun<'a> {
 
     /// Tells of a phase; it is written down with the node's next write, not on its own.
     pub(crate) async fn enter(&mut self, phase: Phase, waiting_for: &str) {
-        self.record.phase = phase;
+        if !self.leaving {
+            self.record.phase = phase;
+        }
         self.run.board.stand(self.name(), |standing| standing.phase = Some(phase));
         self.run.emitter.phase(self.name(), phase, waiting_for, "").await;
     }

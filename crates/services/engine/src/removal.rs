@@ -56,10 +56,16 @@ impl NodeRun<'_> {
         Ok(())
     }
 
-    /// The others speak of it no more, then it goes.
+    /// Nothing needs it any more, the others speak of it no more, then it goes.
     pub(crate) async fn part(&mut self) -> Result<(), Stop> {
+        self.drain().await?;
         self.enter(Phase::Removing, "").await;
-        self.run.board.leave(self.name());
+        if self.run.board.is_leaving(self.name()) {
+            self.run.board.leave(self.name());
+        } else if self.record.facts.is_some() {
+            // An earlier run told the others, or not all of them.
+            self.run.board.change(self.name());
+        }
         // From here on it changes nothing for others, who may have ended when they know that it has left.
         self.run.board.settle(self.name());
         self.be_left_out().await?;

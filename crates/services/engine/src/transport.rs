@@ -1,19 +1,28 @@
 //! The real way to agents: mutual TLS through the provider's dialer.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream;
-use muster_api::{AGENT_PORT, ApplyEvent, ApplyRequest, Check, CheckEvent, StatusReply};
+use muster_api::{
+    AGENT_PORT, ApplyEvent, ApplyRequest, Check, CheckEvent, ExecExit, ExecRequest, Frame, FrameKind, LogStream,
+    StatusReply,
+};
 use muster_pki::Authority;
 use muster_provider::Dialer;
 use muster_stdx::chain;
-use muster_transport::{AgentClient, AgentClients, AgentEndpoint, Credentials, EventStream, TransportError};
+use muster_transport::{
+    AgentClient, AgentClients, AgentEndpoint, Credentials, EventStream, ExecStream, TransportError,
+};
 use muster_types::{NodeName, Redacted};
 
 use crate::EngineError;
-use crate::link::{AgentLink, AgentLinks, LinkError, LinkStream};
+use crate::link::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};
+
+/// A longer line of a command becomes several.
+const LINE_BYTES_MAX: usize = 8 << 10;
 
 /// Dials agents as the cluster's operator, and signs for them as its CA.
 pub struct TransportLinks {
@@ -87,9 +96,85 @@ impl AgentLink for TransportLink {
         Ok(items(self.client.checks(checks).await?))
     }
 
+    async fn run(&self, command: &str) -> Result<LinkStream<RunEvent>, LinkError> {
+        let request = ExecRequest {
+            command: ["/bin/sh", "-c", command].map(str::to_owned).into(),
+            env: BTreeMap::new(),
+            cwd: None,
+            user: None,
+            tty: None,
+        };
+        let mut stream = self.client.exec(&request).await?;
+        stream.send(Frame::new(FrameKind::StdinClosed, "")).await?;
+        Ok(Box::pin(stream::unfold(Some(Command::new(stream)), |command| async {
+            let mut command = command?;
+            match command.next().await {
+                Ok(RunEvent::Ended { code }) => Some((Ok(RunEvent::Ended { code }), None)),
+                Ok(event) => Some((Ok(event), Some(command))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })))
+    }
+
     async fn ping(&self) -> Result<(), LinkError> {
         let address = self.client.endpoint().address.ip();
         self.dialer.ping(address).await.map_err(|error| LinkError::Unreachable { reason: error.to_string() })
+    }
+}
+
+/// A command on a node, read line by line.
+struct Command {
+    stream: ExecStream,
+    out: Vec<u8>,
+    err: Vec<u8>,
+    ready: VecDeque<RunEvent>,
+}
+
+impl Command {
+    fn new(stream: ExecStream) -> Self {
+        Self { stream, out: Vec::new(), err: Vec::new(), ready: VecDeque::new() }
+    }
+
+    async fn next(&mut self) -> Result<RunEvent, LinkError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            let ended = || LinkError::Unreachable { reason: "the connection ended before the command did".to_owned() };
+            let frame = self.stream.recv().await?.ok_or_else(ended)?;
+            match frame.kind {
+                FrameKind::Stdout => lines(&mut self.out, &frame.payload, LogStream::Stdout, &mut self.ready),
+                FrameKind::Stderr => lines(&mut self.err, &frame.payload, LogStream::Stderr, &mut self.ready),
+                FrameKind::Exit => {
+                    // A last line without an end is a line too.
+                    for (rest, stream) in [(&mut self.out, LogStream::Stdout), (&mut self.err, LogStream::Stderr)] {
+                        if !rest.is_empty() {
+                            lines(rest, b"\n", stream, &mut self.ready);
+                        }
+                    }
+                    let exit: ExecExit = serde_json::from_slice(&frame.payload).map_err(|error| {
+                        LinkError::Untrusted { reason: format!("its exit cannot be read: {error}") }
+                    })?;
+                    if let Some(text) = exit.error {
+                        self.ready.push_back(RunEvent::Output { stream: LogStream::Stderr, text });
+                    }
+                    self.ready.push_back(RunEvent::Ended { code: exit.code });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Takes whole lines out; one that is too long is cut.
+fn lines(rest: &mut Vec<u8>, more: &[u8], stream: LogStream, ready: &mut VecDeque<RunEvent>) {
+    for part in more.split_inclusive(|byte| *byte == b'\n') {
+        rest.extend_from_slice(part);
+        if rest.ends_with(b"\n") || rest.len() >= LINE_BYTES_MAX {
+            let text = String::from_utf8_lossy(rest).trim_end_matches('\n').to_owned();
+            rest.clear();
+            ready.push_back(RunEvent::Output { stream, text });
+        }
     }
 }
 

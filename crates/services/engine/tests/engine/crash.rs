@@ -16,8 +16,9 @@ const CALLS_MAX: usize = 2000;
 
 fn before() -> TestBlueprint {
     let db = TestGroup { motd: "old", follows: vec!["web", "old"], ..TestGroup::new("db", 1) };
-    let web = TestGroup { needs: vec!["db"], wants: Wants::Everybody, ..TestGroup::new("web", 2) };
-    let old = TestGroup { image: Some("debian-12"), ..TestGroup::new("old", 1) };
+    let web =
+        TestGroup { needs: vec!["db"], wants: Wants::Everybody, drained_by: Some("db"), ..TestGroup::new("web", 2) };
+    let old = TestGroup { image: Some("debian-12"), drained_by: Some("db"), ..TestGroup::new("old", 1) };
     TestBlueprint::new(vec![db, web, old])
 }
 

@@ -5,6 +5,7 @@
 mod baking;
 mod cost;
 mod crash;
+mod drain;
 mod facts;
 mod failures;
 mod follow;

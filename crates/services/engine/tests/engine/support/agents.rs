@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use muster_api::{
     ApplyEvent, ApplyRequest, Bootstrap, Check, CheckEvent, CheckState, ConfigPhase, ConfigState, LogStream, NodeFacts,
     StatusReply, StepOutcome,
 };
-use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream};
+use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};
 use muster_provider::fake::FakeCloud;
 use muster_provider::{Machine, MachineState};
 use muster_types::{Generation, MachineId, NodeName, Redacted, Timestamp};
@@ -26,6 +26,10 @@ pub(crate) enum Trouble {
     BreakApply,
     /// A configuration step fails.
     FailStep,
+    /// A hook that runs there fails.
+    FailHook,
+    /// A hook that runs there says something and does not end.
+    HangHook,
     /// A check fails.
     FailCheck,
     /// Its certificate ends in a day.
@@ -58,6 +62,10 @@ pub(crate) struct Agents {
 #[derive(Default)]
 struct State {
     machines: BTreeMap<MachineId, Memory>,
+    /// Commands that were run, and where.
+    ran: Vec<String>,
+    /// Commands that have not ended, and that nobody has let go.
+    running: Arc<()>,
     troubles: BTreeMap<NodeName, VecDeque<Trouble>>,
 }
 
@@ -87,6 +95,16 @@ impl Agents {
     /// On all nodes together, also on machines that are gone.
     pub(crate) fn asked_to_apply(&self) -> u32 {
         self.lock().machines.values().map(|memory| memory.asked_to_apply).sum()
+    }
+
+    /// Commands that were run, and where, in order.
+    pub(crate) fn ran(&self) -> Vec<String> {
+        self.lock().ran.clone()
+    }
+
+    /// Commands that hang and that nobody has let go.
+    pub(crate) fn running(&self) -> usize {
+        Arc::strong_count(&self.lock().running) - 1
     }
 
     pub(crate) fn memory_of(&self, node: &str) -> Memory {
@@ -238,6 +256,29 @@ impl AgentLink for Link {
             events.extend((0..checks.len()).map(|index| event(index, CheckState::Passed, None)));
         }
         Ok(Box::pin(stream::iter(events)))
+    }
+
+    /// `drain NODE` and `resume NODE` are understood where the configuration speaks of the node.
+    async fn run(&self, command: &str) -> Result<LinkStream<RunEvent>, LinkError> {
+        let (machine, _) = self.enrolled()?;
+        let mut state = self.agents.lock();
+        state.ran.push(format!("{}: {command}", self.node));
+        let subject = command.split_whitespace().last().unwrap_or_default();
+        let document = state.machines.get(&machine.id).map(|memory| memory.document.clone()).unwrap_or_default();
+        let is_known = document.contains(&format!(" {subject}~"));
+        let line = |text: &str| Ok(RunEvent::Output { stream: LogStream::Stdout, text: text.to_owned() });
+        if state.meets(&self.node, &Trouble::HangHook) {
+            let held = Arc::clone(&state.running);
+            let hangs = stream::pending().map(move |event| (event, Arc::clone(&held)).0);
+            return Ok(Box::pin(stream::iter([line("job 12 of alice holds it")]).chain(hangs)));
+        }
+        let fails = state.meets(&self.node, &Trouble::FailHook);
+        let (text, code) = match (is_known, fails) {
+            (_, true) => ("the database is away", 1),
+            (false, _) => ("no such node", 2),
+            (true, false) => ("done", 0),
+        };
+        Ok(Box::pin(stream::iter([line(text), Ok(RunEvent::Ended { code })])))
     }
 
     async fn ping(&self) -> Result<(), LinkError> {

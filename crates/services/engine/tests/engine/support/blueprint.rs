@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_api::{Check, CheckKind};
 use muster_engine::Blueprint;
-use muster_engine::compile::{DesiredNode, Members, RenderFault, Rendered};
+use muster_engine::compile::{DesiredNode, Hook, Hooks, Members, RenderFault, Rendered};
 use muster_provider::{Size, Tags};
 use muster_spec::OnFailure;
 use muster_types::{ClusterName, GroupName, NodeName};
@@ -28,6 +28,8 @@ pub(crate) struct TestGroup {
     pub(crate) wants: Wants,
     /// Groups of which the nodes are told those that have joined.
     pub(crate) follows: Vec<&'static str>,
+    /// The group whose nodes run its hooks.
+    pub(crate) drained_by: Option<&'static str>,
     pub(crate) machine: &'static str,
     pub(crate) image: Option<&'static str>,
     pub(crate) packages: Vec<&'static str>,
@@ -48,6 +50,7 @@ impl TestGroup {
             needs: Vec::new(),
             wants: Wants::Nothing,
             follows: Vec::new(),
+            drained_by: None,
             machine: "small",
             image: None,
             packages: Vec::new(),
@@ -78,8 +81,12 @@ impl TestBlueprint {
     }
 
     fn group(&self, node: &NodeName) -> &TestGroup {
+        self.find(node).unwrap()
+    }
+
+    fn find(&self, node: &NodeName) -> Option<&TestGroup> {
         let group = node.as_str().rsplit_once('-').unwrap().0;
-        self.groups.iter().find(|known| known.name == group).unwrap()
+        self.groups.iter().find(|known| known.name == group)
     }
 }
 
@@ -121,6 +128,14 @@ impl Blueprint for TestBlueprint {
             })
         });
         nodes.collect()
+    }
+
+    fn hooks(&self, node: &NodeName, members: &Members) -> Result<Hooks, RenderFault> {
+        let Some(by) = self.find(node).and_then(|group| group.drained_by) else { return Ok(Hooks::default()) };
+        let on: Vec<NodeName> =
+            members.0.iter().filter(|(_, of)| of.group.as_str() == by).map(|(n, _)| n.clone()).collect();
+        let hook = |what| Hook { on: on.clone(), command: format!("{what} {node}"), timeout: Duration::from_secs(20) };
+        Ok(Hooks { drain: Some(hook("drain")), resume: Some(hook("resume")) })
     }
 
     fn render(&self, node: &NodeName, members: &Members) -> Result<Rendered, RenderFault> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use muster_api::Event;
 use muster_api::{ApplyEvent, ApplyRequest, Check, CheckEvent, StatusReply};
-use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream};
+use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};
 use muster_provider::fake::{Edge, FakeProvider};
 use muster_provider::{
     BakeProgress, BakeRequest, BakedImage, Bakery, Capabilities, Dialer, Faults, ImageId, Machine, MachineRequest,
@@ -286,6 +286,10 @@ impl AgentLink for Mortal<Arc<dyn AgentLink>> {
 
     async fn checks(&self, checks: &[Check]) -> Result<LinkStream<CheckEvent>, LinkError> {
         self.life.call("checks", self.inner.checks(checks)).await
+    }
+
+    async fn run(&self, command: &str) -> Result<LinkStream<RunEvent>, LinkError> {
+        self.life.call("run", self.inner.run(command)).await
     }
 
     async fn ping(&self) -> Result<(), LinkError> {

@@ -70,6 +70,7 @@ impl World {
             events: sender,
             limits: limits(),
             policy: Policy::default(),
+            drain: muster_engine::Drain::AsDeclared,
             redact: Vec::new(),
         };
         adjust(&mut config);
