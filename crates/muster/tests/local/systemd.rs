@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_provider::contract::Fixture;
-use muster_provider::{Machine, MachineState, Size, Tags};
+use muster_provider::{Machine, MachineBatch, MachineState, Size, Tags};
 
 use crate::support::{Kind, OneNode, context, fixture_of, is_root, open_with, wait_for_another_boot};
 
@@ -233,6 +233,24 @@ async fn systemd_nodes_end_with_their_shepherd_and_start_again() {
     node.provider.wait_running(&node.machine.id).await.unwrap();
     assert_eq!(node.sh("cat /srv/kept").await.trim(), "kept");
     node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_nodes_than_the_machine_can_hold_are_refused_before_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = open_with(env!("CARGO_BIN_EXE_muster").into(), context(folder.path())).await.unwrap();
+    let batch = |count, image: &str| MachineBatch {
+        count,
+        image: Some(image.to_owned()),
+        size: Size::default(),
+        shared_folders: std::collections::BTreeSet::new(),
+        settings: None,
+    };
+    provider.preflight(&[batch(2, "host"), batch(1, "debian-12")]).await.unwrap();
+    let error = provider.preflight(&[batch(2, "host"), batch(1_000_000, "debian-12")]).await.unwrap_err();
+    assert!(error.message.contains("1000002 nodes need 8000000 inotify instances"), "{}", error.message);
+    assert!(error.hint.contains("run: sysctl -w fs.inotify.max_user_instances=8388608"), "{}", error.hint);
+    assert!(!folder.path().join("data").exists());
 }
 
 /// A machine whose mounts of cgroups are others than here, as far as a mount namespace can make one.

@@ -40,6 +40,8 @@ pub(super) struct State {
     made: Vec<Made>,
     /// None: machines start from whatever they are asked to.
     pub(super) images: Option<Images>,
+    /// Machines that it has room for.
+    room: usize,
     /// There is something that machines share; it comes with the first of them.
     shared: bool,
 }
@@ -61,6 +63,7 @@ impl FakeCloud {
             guests: BTreeMap::new(),
             made: Vec::new(),
             images: None,
+            room: usize::MAX,
             shared: false,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -78,6 +81,11 @@ impl FakeCloud {
 
     pub fn set_capabilities(&self, capabilities: Capabilities) {
         self.lock().capabilities = capabilities;
+    }
+
+    /// From now on it has room for so many machines, and says so when it is asked beforehand.
+    pub fn set_room(&self, machines: usize) {
+        self.lock().room = machines;
     }
 
     /// From now on a machine starts only from an image that was baked.
@@ -210,6 +218,14 @@ impl State {
             true
         });
         listed
+    }
+
+    pub(super) fn preflight(&self, wanted: usize) -> Result<(), ProviderError> {
+        if self.guests.len().saturating_add(wanted) <= self.room {
+            return Ok(());
+        }
+        let message = format!("{wanted} machines are wanted, and there is room for {}", self.room);
+        Err(ProviderError::permanent("make room", message).hint("want fewer"))
     }
 
     pub(super) fn create(&mut self, request: &MachineRequest, met: &Met) -> Result<Machine, ProviderError> {

@@ -13,8 +13,8 @@ use super::guest::Guest;
 use super::life::{Edge, Life};
 use super::network::FakeDialer;
 use crate::{
-    Bakery, Capabilities, Dialer, Factory, Faults, Machine, MachineRequest, MachineState, OpenContext, Provider,
-    ProviderError, Tags,
+    Bakery, Capabilities, Dialer, Factory, Faults, Machine, MachineBatch, MachineRequest, MachineState, OpenContext,
+    Provider, ProviderError, Tags,
 };
 
 /// One process's view of a `FakeCloud`. Clones are the same handle.
@@ -162,6 +162,10 @@ impl Provider for FakeProvider {
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Machine>, ProviderError> {
         self.call(Operation::List, About::default(), |state, _| Ok(state.list(tags))).await
+    }
+
+    async fn preflight(&self, wanted: &[MachineBatch]) -> Result<(), ProviderError> {
+        self.cloud.lock().preflight(wanted.iter().map(|batch| batch.count).sum())
     }
 
     async fn create(&self, request: &MachineRequest) -> Result<Machine, ProviderError> {

@@ -50,6 +50,21 @@ async fn a_failing_check_is_told_with_its_last_reason() {
 }
 
 #[tokio::test]
+async fn machines_that_there_is_no_room_for_are_refused_before_the_first() {
+    let world = World::new();
+    assert_eq!(world.up(&web(2)).await.exit, Exit::Done);
+    world.cloud.set_room(4);
+    let error = world.process().up(&web(5)).await.unwrap_err();
+    assert_eq!(error.to_string(), "provider fake cannot take the machines of this plan");
+    let reason = muster_stdx::chain(&error);
+    assert!(reason.contains("3 machines are wanted, and there is room for 4"), "{reason}");
+    assert_eq!(error.hint(), "want fewer");
+    assert_eq!((world.cloud.machines().len(), world.records(&web(5)).await.len()), (2, 2));
+    // Those that are there already need no room.
+    assert_eq!(world.up(&web(4)).await.exit, Exit::Done);
+}
+
+#[tokio::test]
 async fn temporary_errors_are_tried_again_and_lost_replies_make_nothing_twice() {
     let world = World::new();
     world.cloud.inject(Operation::Create, Fault::Refuse(Status::Temporary), 2);

@@ -10,8 +10,8 @@ use muster_api::{ApplyEvent, ApplyRequest, Check, CheckEvent, StatusReply};
 use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};
 use muster_provider::fake::{Edge, FakeProvider};
 use muster_provider::{
-    BakeProgress, BakeRequest, BakedImage, Bakery, Capabilities, Dialer, Faults, ImageId, Machine, MachineRequest,
-    Provider, ProviderError, Tags,
+    BakeProgress, BakeRequest, BakedImage, Bakery, Capabilities, Dialer, Faults, ImageId, Machine, MachineBatch,
+    MachineRequest, Provider, ProviderError, Tags,
 };
 use muster_store::{ClusterRecord, Intent, IntentId, Lease, LeaseHolder, NodeRecord, Revision, Store, StoreError};
 use muster_store_sqlite::SqliteStore;
@@ -171,6 +171,10 @@ impl Provider for Mortal<FakeProvider> {
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Machine>, ProviderError> {
         self.life.call("list", self.inner.list(tags)).await
+    }
+
+    async fn preflight(&self, wanted: &[MachineBatch]) -> Result<(), ProviderError> {
+        self.inner.preflight(wanted).await
     }
 
     async fn create(&self, request: &MachineRequest) -> Result<Machine, ProviderError> {
