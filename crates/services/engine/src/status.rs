@@ -114,7 +114,9 @@ fn running_view(record: &NodeRecord, node: &NodeName, replies: &Replies) -> View
     match (record.phase, phase) {
         (_, Some(ConfigPhase::Applying)) => View::new(Phase::Configuring, ""),
         (Phase::Ready, Some(ConfigPhase::Failed)) => View::new(Phase::Failed, "its last configuration failed"),
-        (Phase::Ready | Phase::Failed | Phase::Draining | Phase::Removing, _) => View::new(record.phase, record.reason.clone()),
+        (Phase::Ready | Phase::Failed | Phase::Draining | Phase::Removing, _) => {
+            View::new(record.phase, record.reason.clone())
+        }
         // A run is on its way with it, or was interrupted.
         (_, Some(ConfigPhase::Done)) => View::new(Phase::Checking, record.reason.clone()),
         (_, Some(ConfigPhase::Failed)) => View::new(Phase::Configuring, "its last configuration failed"),

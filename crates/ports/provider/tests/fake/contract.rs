@@ -134,8 +134,16 @@ async fn what_a_provider_does_not_claim_is_skipped_and_the_rest_passes() {
     let results = run(make).await;
     let count = |wanted: fn(&Outcome) -> bool| results.iter().filter(|result| wanted(&result.outcome)).count();
     assert_eq!(count(|outcome| matches!(outcome, Outcome::Failed(_))), 0, "{results:#?}");
-    assert_eq!(count(|outcome| matches!(outcome, Outcome::Skipped(_))), 10, "{results:#?}");
-    assert_eq!(count(|outcome| matches!(outcome, Outcome::Passed)), 13, "{results:#?}");
+    assert_eq!(count(|outcome| matches!(outcome, Outcome::Skipped(_))), 11, "{results:#?}");
+    assert_eq!(count(|outcome| matches!(outcome, Outcome::Passed)), 14, "{results:#?}");
+}
+
+#[tokio::test]
+async fn a_provider_that_shares_everything_is_seen() {
+    let claims = Capabilities { stop_start: true, faults: true, shared_folders: true, concurrency_max: 32 };
+    let lie = |cloud: &FakeCloud| cloud.set_capabilities(claims);
+    let reason = failure("shared_folders_are_refused_where_there_are_none", lie).await;
+    assert!(reason.contains("a machine that shares /proc was made"), "{reason}");
 }
 
 #[tokio::test]
