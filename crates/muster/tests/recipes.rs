@@ -15,7 +15,7 @@ secrets:
 files:
   /etc/vault/key: { template: key.j2, mode: "0600" }
 reload:
-  - { name: note, files: [/etc/vault/key], command: "date +%s%N >> /etc/vault/taken" }
+  - { name: note, files: [/etc/vault/key], command: "cat /etc/vault/key; date +%s%N >> /etc/vault/taken" }
 health: { command: test -s /etc/vault/taken }
 hooks: { drain: { command: "true" } }
 roles:
@@ -23,7 +23,7 @@ roles:
   guest: { needs: [head] }
 "#;
 const CLUSTER: &str =
-    "cluster: vault\ngroups:\n  head: { recipe: vault/head }\n  guest: { recipe: vault/guest, count: 2 }\n";
+    "cluster: vault\ngroups:\n  head: { recipe: vault/head }\n  guest: { recipe: vault/guest, count: 2..4 }\n";
 
 fn place() -> Sandbox {
     let place = Sandbox::new(env!("CARGO_BIN_EXE_muster"));
@@ -99,11 +99,20 @@ fn a_secret_is_made_once_reaches_the_nodes_and_shows_nowhere() {
     let render = place.muster(&["render"]).success();
     assert!(render.stdout.contains("<secret vault/key> quiet"), "{render}");
     let status = place.muster(&["status", "--json"]).success();
-    let logs = place.muster(&["logs"]).success();
+    let events = place.muster(&["logs"]).success();
+    let logs = place.muster(&["logs", "head-1"]).success();
     let recipe = place.muster(&["recipe", "show", "vault", "--json"]).success();
-    for said in [&planned, &up, &again, &plan, &changed, &render, &status, &logs, &recipe] {
+    for said in [&planned, &up, &again, &plan, &changed, &render, &status, &events, &logs, &recipe] {
         assert!(!said.stdout.contains(&key) && !said.stderr.contains(&key), "{said}");
     }
+    // What a command prints of it is taken out.
+    assert!(up.stdout.contains("<secret> hush") && logs.stdout.contains("<secret> quiet"), "{up}\n{logs}");
+    // One more node: the others keep what they have, and `render` knows of it.
+    let scaled = place.muster(&["scale", "guest=3", "--json"]).success();
+    assert_eq!(scaled.json()["nodes"].as_array().unwrap().len(), 4, "{scaled}");
+    let seen = place.muster(&["exec", "guest-3", "--", "cat", "/etc/vault/key"]).success().stdout;
+    assert!(seen.contains(&key), "{seen}");
+    assert!(place.muster(&["render", "--node", "guest-3"]).success().stdout.contains("<secret vault/key> quiet"));
     assert!(place.muster(&["render", "--show-secrets", "--node", "head-1"]).success().stdout.contains(&key));
     place.muster(&["down", "--yes"]).success();
     assert!(!place.state().join("clusters/vault").exists(), "the secret is gone with the cluster");

@@ -8,7 +8,7 @@ use muster_api::NodeFacts;
 use muster_engine::compile::{Compiled, Member, Members, RenderFault};
 use muster_pki::Secrets;
 use muster_store::NodeRecord;
-use muster_types::{NodeName, Redacted};
+use muster_types::{GroupName, NodeName, Redacted};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -66,7 +66,7 @@ fn parse_address(text: &str) -> Result<(NodeName, Vec<IpAddr>), String> {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
     let mut compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
     give_secrets(args.show_secrets, &mut compiled, context)?;
-    let members = members(&args, &compiled, context).await?;
+    let (order, members) = members(&args, &compiled, context).await?;
     let names: Vec<NodeName> = match &args.node {
         Some(node) if members.0.contains_key(node) => vec![node.clone()],
         Some(node) => {
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
             let hint = format!("nodes of the file: {}", names.join(", "));
             return Err(Failure::usage(format!("the file describes no node `{node}`"), hint));
         }
-        None => compiled.desired(&BTreeMap::new(), &BTreeMap::new()).into_iter().map(|node| node.name).collect(),
+        None => order,
     };
     let mut documents = Vec::new();
     for name in &names {
@@ -115,16 +115,26 @@ fn give_secrets(show: bool, compiled: &mut Compiled, context: &Context) -> Resul
     Ok(())
 }
 
-/// The nodes of the file with their addresses: given ones first, then those of the running cluster.
-async fn members(args: &Args, compiled: &Compiled, context: &Context) -> Result<Members, Failure> {
+/// The nodes that should be, in the order of the file, with their addresses: given ones first, then those of the running
+/// cluster.
+async fn members(args: &Args, compiled: &Compiled, context: &Context) -> Result<(Vec<NodeName>, Members), Failure> {
     let mut known: BTreeMap<NodeName, NodeRecord> = BTreeMap::new();
+    let mut existing: BTreeMap<GroupName, BTreeSet<NodeName>> = BTreeMap::new();
+    let mut scaled = BTreeMap::new();
     if context.paths.database().exists() {
-        for record in context.store()?.nodes(&compiled.spec.name.value).await? {
+        let (store, cluster) = (context.store()?, &compiled.spec.name.value);
+        scaled = store.cluster(cluster).await?.map(|record| record.scaled).unwrap_or_default();
+        for record in store.nodes(cluster).await? {
+            if record.machine.is_some() {
+                existing.entry(record.group.clone()).or_default().insert(record.name.clone());
+            }
             known.insert(record.name.clone(), record);
         }
     }
+    let desired = compiled.desired(&existing, &scaled);
+    let order = desired.iter().map(|node| node.name.clone()).collect();
     let mut members = BTreeMap::new();
-    for node in compiled.desired(&BTreeMap::new(), &BTreeMap::new()) {
+    for node in desired {
         let given = args.addresses.iter().find(|(name, _)| *name == node.name).map(|(_, addresses)| addresses.clone());
         let given = given.or_else(|| args.any_address.as_ref().map(|any| any.0.clone()));
         let (addresses, facts) =
@@ -136,7 +146,7 @@ async fn members(args: &Args, compiled: &Compiled, context: &Context) -> Result<
     if let Some((name, _)) = args.addresses.iter().find(|(name, _)| !members.contains_key(name)) {
         return Err(Failure::usage(format!("the file describes no node `{name}`"), "look at the names of `--address`"));
     }
-    Ok(Members(members))
+    Ok((order, Members(members)))
 }
 
 fn small_machine() -> NodeFacts {
