@@ -89,6 +89,34 @@ mod tests {
     }
 
     #[test]
+    fn an_image_without_systemd_is_refused_with_a_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (software, base) = (folder.path().join("software"), folder.path().join("base"));
+        fs_err::create_dir_all(&software).unwrap();
+        fs_err::create_dir_all(base.join("usr/lib/systemd")).unwrap();
+        let mut request = MachineRequest {
+            name: muster_types::NodeName::new("n-1").unwrap(),
+            token: muster_types::ClientToken::new("token"),
+            tags: muster_provider::Tags::new(),
+            image: Some("debian-12".to_owned()),
+            size: muster_provider::Size::default(),
+            packages: std::collections::BTreeSet::new(),
+            shared_folders: std::collections::BTreeSet::new(),
+            settings: None,
+            user_data: muster_types::Redacted::new(String::new()),
+        };
+        let lower = vec![software, base.clone()];
+        let refused = order(&request, lower.clone(), None).unwrap_err();
+        assert!(refused.to_string().contains("has no systemd"), "{refused}");
+        assert!(refused.hint.contains("init: agent"), "{}", refused.hint);
+        request.settings = Some(tree("init: agent"));
+        assert_eq!(order(&request, lower.clone(), None).unwrap().init, Init::Agent);
+        request.settings = None;
+        fs_err::write(base.join("usr/lib/systemd/systemd"), "").unwrap();
+        assert_eq!(order(&request, lower, None).unwrap().init, Init::Systemd);
+    }
+
+    #[test]
     fn folders_of_a_machine_s_own_are_refused_by_name() {
         check_shared(["/home", "/srv/data"].map(Path::new).into_iter()).unwrap();
         let refused = check_shared(["/home", "/etc"].map(Path::new).into_iter()).unwrap_err();
