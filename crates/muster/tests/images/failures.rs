@@ -111,6 +111,26 @@ fn a_full_disk_is_told_with_figures() {
 }
 
 #[test]
+fn a_machine_that_is_short_of_memory_makes_layers_on_disk() {
+    let place = sandbox();
+    let images = Images::with_base(&base(&place));
+    let repository = Repository::new();
+    // Removes a folder of the base, so that what is on disk is known to hold more than files.
+    repository.add("muster-disk", &Package { script: "rm -r /usr/share/doc/adduser", ..Package::default() });
+    let mut command = build(&place, &repository, &["--with", "muster-disk", "--jsonl"]);
+    command.env("MUSTER_IMAGES", images.path());
+    let meminfo = place.write("meminfo", "MemTotal: 4000000 kB\nMemAvailable: 1500000 kB\n");
+    let prepare = format!("mount --bind {} /proc/meminfo", meminfo.display());
+    let lines = in_namespace(&place, &prepare, &command).success().json_lines();
+    assert_eq!(lines[0]["step"], "starting, on disk: memory is short");
+    let id = lines.last().unwrap()["images"][0]["id"].as_str().unwrap().to_owned();
+    let whiteout = images.path().join("layers").join(id).join("root/usr/share/doc/adduser");
+    let kind = fs_err::symlink_metadata(whiteout).unwrap().file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_char_device(&kind));
+    assert_eq!((images.half_made(), images.layers()), (vec![], 2));
+}
+
+#[test]
 fn what_a_base_needs_of_the_machine_is_told_first() {
     let place = sandbox();
     let images = Images::empty();

@@ -111,8 +111,10 @@ impl Local {
         let image = request.image.as_deref().unwrap_or(IMAGES[0]);
         let layers = self.store.layers(image, &request.packages).map_err(image_error)?;
         let layers = layers.ok_or_else(|| {
+            let packages: Vec<&str> = request.packages.iter().map(String::as_str).collect();
+            let with = if packages.is_empty() { String::new() } else { format!(" --with {}", packages.join(",")) };
             ProviderError::permanent("create", format!("the image `{image}` is not made yet"))
-                .hint(format!("make it: `muster image build {image}`"))
+                .hint(format!("make it: `muster image build {image}{with}`"))
         })?;
         let id = record::machine_id(&request.name, &request.token);
         let folder = self.layout.machine(&id).0;

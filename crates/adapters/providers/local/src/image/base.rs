@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::image::lists;
 use crate::image::order::Order;
-use crate::image::prepare::prepare;
+use crate::image::prepare::{self, prepare};
 use crate::image::runner::Runner;
 use crate::image::sources::SUITE;
 use crate::image::worker::{WorkError, system, tell};
@@ -32,6 +32,11 @@ const EXTRACT: &str = "set -e\nmkdir -p \"$1/etc/dpkg/dpkg.cfg.d\"\n\
                        cp \"$MUSTER_SLIM\" \"$1/etc/dpkg/dpkg.cfg.d/muster\"\ncd \"$1/usr/share\"\n\
                        rm -rf man info locale\nfind doc -type f ! -name copyright -delete\n";
 const CUSTOMIZE: &str = "umount \"$1/var/cache/apt/archives\"\n";
+
+/// All that a base follows from besides the packages of the day: when it changes with a newer muster, bases are made anew.
+pub(crate) fn procedure() -> String {
+    [PACKAGES, SLIM, EXTRACT, &prepare::procedure()].join("\n")
+}
 
 /// Builds the system; returns its root and what is in it.
 pub(crate) fn build(order: &Order, runner: &Runner<'_>) -> Result<(PathBuf, String), WorkError> {
@@ -83,7 +88,7 @@ pub(crate) fn build(order: &Order, runner: &Runner<'_>) -> Result<(PathBuf, Stri
     ];
     runner.run("mmdebstrap", "making the base", &arguments, &environment)?;
     tell("preparing the base", "");
-    let content = installed(&root)?;
+    let content = format!("{}\n{}", installed(&root)?, order.apt.for_nodes);
     prepare(&root, &order.apt.for_nodes).map_err(system("prepare the base"))?;
     Ok((root, content))
 }

@@ -51,6 +51,11 @@ const SSH_KEYS_SCRIPT: &str = "#!/bin/sh\n# Makes the host keys that are missing
                                [ -s $file ] || ssh-keygen -q -t $kind -N '' -C \"root@$(hostname)\" -f $file\ndone\n";
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
 
+/// See `base::procedure`.
+pub(crate) fn procedure() -> String {
+    format!("{REMOVED:?} {EMPTIED:?} {MASKED:?} {SSH_KEYS} {SSH_KEYS_SCRIPT} {HOSTS}")
+}
+
 pub(crate) fn prepare(root: &Path, sources: &str) -> io::Result<()> {
     for name in REMOVED {
         remove(&root.join(name))?;

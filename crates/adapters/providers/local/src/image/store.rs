@@ -23,11 +23,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::image::lock::{Held, Mode, lock};
 use crate::image::refs::{self, MachineRef};
-use crate::image::{DEBIAN_12, HOST, IMAGES};
+use crate::image::{DEBIAN_12, HOST, IMAGES, base};
 
 /// Of the files here.
 const VERSION: u32 = 1;
-/// Of the way in which images are made: another number, other images.
+/// Of the way in which layers are made: another number, other images.
 const PROCEDURE: u32 = 1;
 /// Beside a layer's files.
 const RECORD: &str = "layer.json";
@@ -245,7 +245,7 @@ impl Store {
         let base = record.base.as_ref().map(ToString::to_string).unwrap_or_default();
         let packages: Vec<&str> = record.packages.iter().map(String::as_str).collect();
         let packages = packages.join(" ");
-        record.id = ImageId(short(&Sha256::digest(format!("{PROCEDURE}\n{base}\n{packages}\n{content}"))));
+        record.id = ImageId(short(&Sha256::digest(format!("{}\n{base}\n{packages}\n{content}", procedure()))));
         let text = serde_json::to_vec(&record).map_err(|error| StoreError::Write(io::Error::other(error)))?;
         if self.record(&record.id)?.is_some() {
             // Made before with the same content: that one stays, since machines may stand on it.
@@ -333,15 +333,19 @@ pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+fn procedure() -> String {
+    short(&Sha256::digest(format!("{PROCEDURE}\n{}", base::procedure())))
+}
+
 /// Names a base: an image of another procedure is another one.
 pub(crate) fn base_key(image: &str) -> String {
-    format!("{image}.{PROCEDURE}")
+    format!("{image}.{}", procedure())
 }
 
 /// Names a base with packages on it: the same for the same base, packages and way of making it.
 pub(crate) fn layer_key(base: &ImageId, packages: &BTreeSet<String>) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{PROCEDURE}\n{base}\n"));
+    hash.update(format!("{}\n{base}\n", procedure()));
     for package in packages {
         hash.update(format!("{package}\n"));
     }
