@@ -167,10 +167,13 @@ fn password_login(fields: &mut Fields, tree: &Tree) -> Option<Draft> {
     Some(Draft::converge("ssh_pwauth", kind))
 }
 
-/// sshd has read its keys and settings when it was started, which may have been before they were written. It may also not be
-/// there, or not be systemd's; then there is nothing to tell.
-const SSH_RELOAD: &str = "if [ -d /run/systemd/system ]; then\n  for unit in ssh sshd; do\n    \
-                          if systemctl --quiet is-active $unit; then exec systemctl reload $unit; fi\n  done\nfi";
+/// sshd has read its keys and settings when it was started, which may have been before they were written. One that is about
+/// to start may have read them too; one that is not, not there, or not systemd's has nothing to be told. A reload looks
+/// at the settings before it lets go of the old ones.
+const SSH_RELOAD: &str = "[ -d /run/systemd/system ] || exit 0\nfor unit in ssh sshd; do\n  \
+                          systemctl cat $unit >/dev/null 2>&1 || continue\n  \
+                          if systemctl --quiet is-active $unit; then exec systemctl reload $unit; fi\n  \
+                          exec systemctl try-restart $unit\ndone";
 
 /// Has sshd take in what the steps before this one may have written for it.
 pub(crate) fn ssh_reload(before: &[Draft]) -> Option<Draft> {
