@@ -24,7 +24,8 @@ pub struct Limits {
     pub boot: Duration,
     /// From a running machine to an agent that answers.
     pub reach: Duration,
-    /// How long a node that follows others waits for more of them that are about to join.
+    /// How long a node that follows others waits for more of them that are about to join: less than what taking them in
+    /// one by one costs.
     pub gather: Duration,
     /// One question to one agent, when all are asked.
     pub ask: Duration,
@@ -49,7 +50,7 @@ impl Default for Limits {
             bake: Duration::from_hours(2),
             boot: Duration::from_mins(15),
             reach: Duration::from_mins(2),
-            gather: Duration::from_secs(1),
+            gather: Duration::from_secs(5),
             ask: Duration::from_secs(3),
             lists_max: 6,
             agents_max: 256,
