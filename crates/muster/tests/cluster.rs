@@ -335,11 +335,14 @@ mod scale {
         // The file is found again, wherever one is.
         let scaled = place.muster(&["scale", "sized", "web=3", "--json"]).success().json();
         assert_eq!(names(&scaled), ["web-1", "web-2", "web-3", "db-1"], "{scaled}");
+        let counts = &scaled["counts"];
+        assert_eq!((&counts["created"], &counts["kept"], &counts["touched"]), (&2.into(), &2.into(), &2.into()));
         assert_eq!(names(&place.muster(&["up", "--json", file]).success().json()).len(), 4);
         let asks = place.muster(&["scale", "web=-1"]).exits(64);
         assert!(asks.stderr.contains("add `--yes`"), "{asks}");
-        let scaled = place.muster(&["scale", "web=-1", "--yes", "--json"]).success().json();
-        assert_eq!((names(&scaled), &scaled["removed"][0]), (vec!["web-1", "web-2", "db-1"], &"web-3".into()));
+        let scaled = place.muster(&["scale", "web=-1", "--yes"]).success();
+        assert!(scaled.stderr.contains("touched 1 of 4: 1 removed"), "{scaled}");
+        assert_eq!(names(&place.muster(&["status", "--json"]).success().json()), ["db-1", "web-1", "web-2"]);
         for (word, code, expected) in [
             ("web=4", 65, "choose a number from 1 to 3, or change `count`"),
             ("db=2", 65, "change `count` to a range such as 1..2"),

@@ -8,6 +8,8 @@ use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::scaling::Wanted;
 
+const HINT: &str = "write for example `muster scale compute=4`";
+
 /// Give groups another number of nodes, within the range of `count` in the file
 ///
 /// The number is kept: later runs of `up` make it so as well. Otherwise it does what `up` does. The nodes with the
@@ -55,7 +57,6 @@ fn read(words: &[String]) -> Result<(Option<&str>, Vec<Wanted>), Failure> {
         [first, rest @ ..] if !first.contains('=') => (Some(first.as_str()), rest),
         all => (None, all),
     };
-    const HINT: &str = "write for example `muster scale compute=4`";
     if numbers.is_empty() {
         return Err(Failure::usage("no group is named", HINT));
     }

@@ -1,6 +1,9 @@
 //! What became of a run, for people and as a document.
 
+use std::collections::BTreeSet;
+
 use muster_engine::{Exit, NodeOutcome, Outcome};
+use muster_plan::Verb;
 use muster_types::Phase;
 
 use crate::error::Failure;
@@ -46,10 +49,38 @@ pub(crate) fn summary(outcome: &Outcome, printer: &Printer) -> Result<(), Failur
     let text =
         format!("{}: {ready} of {total} ready{removed}, in {}", outcome.cluster, duration(outcome.took.as_millis()));
     printer.note(&printer.tone(&text, mark));
+    if let Some(words) = touched(outcome) {
+        printer.note(&words);
+    }
     if ready < total {
         printer.hint("run the same command again to go on; what is ready stays as it is");
     }
     Ok(())
+}
+
+/// `touched 3 of 7: 2 new; 1 configured: its files speak of web-3, which is new`
+fn touched(outcome: &Outcome) -> Option<String> {
+    let counts = outcome.counts();
+    let all = outcome.total() + outcome.removed.len();
+    if counts.touched() == 0 || counts.touched() == counts.created && counts.created == all {
+        return None;
+    }
+    let parts = [
+        (counts.created, "new"),
+        (counts.started, "started"),
+        (counts.replaced, "replaced"),
+        (counts.removed, "removed"),
+        (counts.configured, "configured"),
+    ];
+    let mut words: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let configured = |node: &&NodeOutcome| node.verb == Verb::Configure && node.phase == Phase::Ready;
+    let reasons: BTreeSet<&str> = outcome.nodes.iter().filter(configured).map(|node| node.why.as_str()).collect();
+    if let (Some(last), Some(reason)) = (words.last_mut(), reasons.first()) {
+        let more = if reasons.len() > 1 { format!(", and {} more reasons", reasons.len() - 1) } else { String::new() };
+        *last = format!("{last}: {reason}{more}");
+    }
+    Some(format!("touched {} of {all}: {}", counts.touched(), words.join("; ")))
 }
 
 fn failed(node: &NodeOutcome, printer: &Printer) {
@@ -67,14 +98,20 @@ fn document(outcome: &Outcome) -> serde_json::Value {
         .iter()
         .map(|node| {
             serde_json::json!({
-                "name": node.name, "group": node.group, "action": node.verb, "phase": node.phase,
+                "name": node.name, "group": node.group, "action": node.verb, "why": node.why, "phase": node.phase,
                 "reason": node.reason, "step": node.step, "log": node.log, "hint": node.hint,
                 "id": node.machine, "addresses": node.addresses, "changed": node.changed,
                 "duration_ms": node.took.as_millis(),
             })
         })
         .collect();
+    let counts = outcome.counts();
+    let counts = serde_json::json!({
+        "created": counts.created, "started": counts.started, "configured": counts.configured,
+        "replaced": counts.replaced, "removed": counts.removed, "kept": counts.kept, "touched": counts.touched(),
+    });
     serde_json::json!({
+        "counts": counts,
         "version": 1, "cluster": outcome.cluster, "run": outcome.run, "exit": outcome.exit.code(),
         "nodes": nodes, "removed": outcome.removed, "leftovers": outcome.leftovers,
         "duration_ms": outcome.took.as_millis(),

@@ -301,6 +301,7 @@ impl Removal<'_> {
             name: node.clone(),
             group: record.map_or_else(|| group_of(node), |record| record.group.clone()),
             verb: Verb::Remove,
+            why: String::new(),
             phase,
             reason: fault.reason,
             step: None,

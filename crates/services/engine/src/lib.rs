@@ -1,5 +1,6 @@
 //! Makes clusters what their files say: observes, plans, executes with intents written down first, verifies, accounts.
 
+mod account;
 mod bake;
 mod blueprint;
 mod board;
@@ -40,6 +41,6 @@ pub use error::EngineError;
 pub use limits::Limits;
 pub use link::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};
 pub use observe::{CLUSTER_TAG, GROUP_TAG, NODE_TAG};
-pub use outcome::{Exit, NodeOutcome, Outcome};
+pub use outcome::{Counts, Exit, NodeOutcome, Outcome};
 pub use redact::Redactor;
 pub use transport::TransportLinks;

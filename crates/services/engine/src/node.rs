@@ -8,12 +8,12 @@ use muster_provider::Machine;
 use muster_store::{Intent, IntentAction, NodeRecord};
 use muster_types::{ClientToken, MachineId, NodeName, Phase, Timestamp};
 
+use crate::EngineError;
 use crate::compile::DesiredNode;
 use crate::fault::{Fault, Stop};
 use crate::outcome::NodeOutcome;
 use crate::policy::Tries;
 use crate::run::Run;
-use crate::{EngineError, outcome};
 
 /// What a node's task leaves.
 #[derive(Debug)]
@@ -358,39 +358,6 @@ impl<'a> NodeRun<'a> {
     pub(crate) async fn tell_recorded(&self, action: IntentAction) {
         let body = EventBody::Recorded { node: self.name().clone(), action: word(action).to_owned() };
         self.run.emitter.emit(body).await;
-    }
-
-    pub(crate) fn outcome(&self, phase: Phase, fault: Fault) -> NodeOutcome {
-        let addresses = match &self.machine {
-            Some(machine) => machine.addresses.clone(),
-            None => self.record.addresses.clone(),
-        };
-        outcome::NodeOutcome {
-            name: self.name().clone(),
-            group: self.action.group.clone(),
-            verb: self.verb(),
-            phase,
-            reason: fault.reason,
-            step: fault.step,
-            log: fault.log,
-            hint: fault.hint,
-            machine: self.machine.as_ref().map(|machine| machine.id.clone()).or_else(|| self.record.machine.clone()),
-            addresses,
-            changed: self.changed,
-            took: if phase == Phase::Ready { self.ready_after } else { self.begun.elapsed() },
-            timed_out: fault.timed_out,
-        }
-    }
-}
-
-impl NodeRun<'_> {
-    /// What became of the plan: a node that follows others is touched when they make it so.
-    fn verb(&self) -> Verb {
-        match self.action.verb {
-            Verb::Keep if self.applied > 0 => Verb::Configure,
-            Verb::Configure if self.action.follows && self.applied == 0 => Verb::Keep,
-            verb => verb,
-        }
     }
 }
 

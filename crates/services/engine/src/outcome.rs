@@ -36,8 +36,10 @@ impl Exit {
 pub struct NodeOutcome {
     pub name: NodeName,
     pub group: GroupName,
-    /// What the plan had for it.
+    /// What was done to it: `keep` where the plan had something for it and nothing came of it.
     pub verb: Verb,
+    /// Why; empty for a node that was kept.
+    pub why: String,
     pub phase: Phase,
     /// Why it is not ready; empty when it is.
     pub reason: String,
@@ -68,7 +70,42 @@ pub struct Outcome {
     pub took: Duration,
 }
 
+/// How many nodes of a run became as asked, by what was done to them; the rest failed or were not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    pub created: usize,
+    pub started: usize,
+    pub configured: usize,
+    pub replaced: usize,
+    pub removed: usize,
+    pub kept: usize,
+}
+
+impl Counts {
+    /// Nodes that something was done to.
+    pub fn touched(&self) -> usize {
+        self.created + self.started + self.configured + self.replaced + self.removed
+    }
+}
+
 impl Outcome {
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { removed: self.removed.len(), ..Counts::default() };
+        for node in self.nodes.iter().filter(|node| node.phase == Phase::Ready) {
+            let count = match node.verb {
+                Verb::Keep => &mut counts.kept,
+                Verb::Create => &mut counts.created,
+                Verb::Start => &mut counts.started,
+                Verb::Configure => &mut counts.configured,
+                Verb::Replace => &mut counts.replaced,
+                // One that is ready was not removed.
+                Verb::Remove => continue,
+            };
+            *count += 1;
+        }
+        counts
+    }
+
     pub fn ready(&self) -> usize {
         self.nodes.iter().filter(|node| node.phase == Phase::Ready).count()
     }
@@ -102,6 +139,7 @@ mod tests {
             name: NodeName::new("web-1").unwrap(),
             group: GroupName::new("web").unwrap(),
             verb: Verb::Create,
+            why: String::new(),
             phase,
             reason: String::new(),
             step: None,

@@ -369,6 +369,7 @@ fn interrupted(run: &Run<'_>, action: &Action) -> NodeOutcome {
         name: action.node.clone(),
         group: action.group.clone(),
         verb: action.verb,
+        why: action.reason.clone(),
         phase: standing.phase.unwrap_or(if is_there { Phase::Ready } else { Phase::Planned }),
         reason: "interrupted".to_owned(),
         step: None,

@@ -47,6 +47,9 @@ async fn scaling_a_hundred_by_one_touches_the_new_node_and_who_speaks_of_it() {
     assert_eq!((touched[0].name.as_str(), touched[0].verb), ("head-1", Verb::Configure));
     assert_eq!((touched[1].name.as_str(), touched[1].verb), ("work-101", Verb::Create));
     assert_eq!(touched.len(), 2);
+    let counts = outcome.counts();
+    assert_eq!((counts.created, counts.configured, counts.kept, counts.touched()), (1, 1, 102, 2));
+    assert_eq!(touched[0].why, "its files speak of work-101, which is new");
     world.assert_true_to(&cluster(101)).await;
 }
 
