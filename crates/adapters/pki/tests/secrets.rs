@@ -1,4 +1,5 @@
 //! Secrets of a cluster: made once, whole or not there, and closed to others.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
