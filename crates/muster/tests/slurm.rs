@@ -132,6 +132,18 @@ mod story {
     /// What the head writes for the compute nodes to wait for: all nodes have one `/home`.
     const GATE: &str = "/home/ana/gate";
 
+    /// Variables that hold scripts, and as whom these run.
+    const SCRIPTS: [(&str, &str); 8] = [
+        ("prolog_slurmctld", "slurm"),
+        ("prolog", "root"),
+        ("task_prolog", "ana"),
+        ("srun_prolog", "ana"),
+        ("srun_epilog", "ana"),
+        ("task_epilog", "ana"),
+        ("epilog", "root"),
+        ("epilog_slurmctld", "slurm"),
+    ];
+
     /// The cluster file, with more lines for its variables and for the group `compute`.
     fn file(vars: &str, compute: &str) -> String {
         format!(
@@ -222,6 +234,7 @@ groups:
         let place = sandbox();
         let before = place.traces();
         breaks_and_is_mended(&place);
+        runs_scripts_around_jobs(&place);
         works(&place);
         grows(&place);
         shrinks(&place);
@@ -244,10 +257,30 @@ groups:
             assert!(failed.stderr.contains(words), "`{words}` is not in {failed}");
         }
         let head = births(place, "head-1");
-        let vars = "  task_prolog: |\n    #!/bin/sh\n    echo export GREETING=hello";
-        place.write("cluster.yaml", &file(vars, ""));
+        place.write("cluster.yaml", &file(&scripts(), ""));
         place.muster(&["up", "--yes"]).success();
         assert_eq!(births(place, "head-1"), head);
+    }
+
+    /// Around jobs and steps: each writes down as whom it ran. And what a task's prolog prints is in the task's environment.
+    fn scripts() -> String {
+        let script = |(name, _): (&str, &str)| {
+            let says = if name == "task_prolog" { "echo export GREETING=hello" } else { "true" };
+            format!("  {name}: |\n    #!/bin/sh\n    {says}\n    touch /tmp/who/{name}-$(id -un)\n")
+        };
+        SCRIPTS.into_iter().map(script).collect()
+    }
+
+    fn runs_scripts_around_jobs(place: &Sandbox) {
+        exec(place, "head-1,compute-[1-2]", &["mkdir", "-p", "-m", "1777", "/tmp/who"]).success();
+        as_user(place, "head-1", "ana", "srun -w compute-1 true").success();
+        for (name, user) in SCRIPTS {
+            let node = if name.contains("slurmctld") || name.contains("srun") { "head-1" } else { "compute-1" };
+            let file = format!("/tmp/who/{name}-{user}");
+            wait_for(&format!("{file} on {node}"), Duration::from_secs(30), || {
+                (exec(place, node, &["test", "-e", &file]).code == 0).then_some(())
+            });
+        }
     }
 
     fn works(place: &Sandbox) {
@@ -316,5 +349,48 @@ groups:
         assert!(record.lines().count() >= 21, "{record}");
         let names = exec(place, "head-1", &["srun", "-N", "2", "hostname"]).success().stdout;
         assert_eq!(lines(&names), ["compute-1", "compute-2"]);
+    }
+}
+
+mod speed {
+    use std::time::Instant;
+
+    use super::*;
+
+    const ROUNDS: u32 = 3;
+    /// From the command to the first job.
+    const WARM_MAX: Duration = Duration::from_secs(5);
+    /// On a machine that others keep busy.
+    const BUSY_MAX: Duration = Duration::from_mins(1);
+
+    /// Whether more wants to run than the machine has processors for, twice over: then a time says little.
+    fn is_busy() -> bool {
+        let load: f64 = fs_err::read_to_string("/proc/loadavg").unwrap().split(' ').next().unwrap().parse().unwrap();
+        let processors = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
+        load > 2.0 * f64::from(processors)
+    }
+
+    #[test]
+    fn the_example_runs_its_first_job_within_seconds_of_the_command() {
+        if !can_make_debian_nodes() {
+            return;
+        }
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/slurm.yaml");
+        let place = sandbox();
+        place.write("slurm.yaml", &fs_err::read_to_string(example).unwrap());
+        let first_job = || {
+            let begun = Instant::now();
+            place.start(&["up", "slurm.yaml", "--yes"]).wait_within(COLD_TIMEOUT).success();
+            let names = place.muster(&["exec", "head-1", "--", "srun", "-N", "2", "hostname"]).success();
+            let took = begun.elapsed();
+            assert_eq!(names.stdout.lines().count(), 2, "{names}");
+            place.muster(&["down", "slurm", "--yes"]).success();
+            took
+        };
+        first_job();
+        let best = (0..ROUNDS).map(|_| first_job()).min().unwrap();
+        muster_testkit::figure("slurm_warm_first_job_ms", best.as_millis());
+        let limit = if is_busy() { BUSY_MAX } else { WARM_MAX };
+        assert!(best < limit, "the first job came after {best:?}");
     }
 }
