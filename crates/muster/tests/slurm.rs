@@ -266,13 +266,14 @@ groups:
     fn scripts() -> String {
         let script = |(name, _): (&str, &str)| {
             let says = if name == "task_prolog" { "echo export GREETING=hello" } else { "true" };
-            format!("  {name}: |\n    #!/bin/sh\n    {says}\n    touch /tmp/who/{name}-$(id -un)\n")
+            format!(
+                "  {name}: |\n    #!/bin/sh\n    {says}\n    mkdir -p -m 1777 /tmp/who\n    touch /tmp/who/{name}-$(id -un)\n"
+            )
         };
         SCRIPTS.into_iter().map(script).collect()
     }
 
     fn runs_scripts_around_jobs(place: &Sandbox) {
-        exec(place, "head-1,compute-[1-2]", &["mkdir", "-p", "-m", "1777", "/tmp/who"]).success();
         as_user(place, "head-1", "ana", "srun -w compute-1 true").success();
         for (name, user) in SCRIPTS {
             let node = if name.contains("slurmctld") || name.contains("srun") { "head-1" } else { "compute-1" };
