@@ -51,8 +51,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     args.work.carry_out(order, (&compiled, &opened), context).await
 }
 
-const HINT: &str = "write for example `muster scale compute=4`";
-
 /// The cluster, if it is named, and the numbers.
 fn read(words: &[String]) -> Result<(Option<&str>, Vec<Wanted>), Failure> {
     let (cluster, numbers) = match words {
