@@ -271,8 +271,9 @@ impl Provider for Local {
     }
 
     async fn create(&self, request: &MachineRequest) -> Result<Machine, ProviderError> {
+        let is_baked = request.image.as_deref().is_some_and(|image| image != IMAGES[0]);
         // Held until the machine's folder is there: from then on its reference counts.
-        let _held = self.store.hold().await.map_err(image_error)?;
+        let _held = if is_baked { Some(self.store.hold().await.map_err(image_error)?) } else { None };
         let layers = self.layers(request)?;
         let request = request::order(request, layers.lower, self.init)?;
         match self.ask_or_start("create", &Request::Create(request)).await? {
