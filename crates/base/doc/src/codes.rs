@@ -80,6 +80,16 @@ codes! {
     CLOUD_CONTENT = "M0603": "The content of a file cannot be decoded as its encoding says.";
     CLOUD_VALUE = "M0604": "A value of a cloud-config holds what cannot be written on a node, such as a colon in a user's name.";
 
+    OCCOPUS_TYPE = "M0701": "A section of an Occopus node definition has a type that Occopus does not have.";
+    OCCOPUS_NODE_TYPE = "M0702": "A node of an Occopus infrastructure has a type that no node definition describes.";
+    OCCOPUS_EDGE = "M0703": "A dependency of an Occopus infrastructure does not name two of its nodes.";
+    OCCOPUS_IMPORT = "M0704": "A file that an Occopus file imports cannot be read, or its address is not of the form `file://path`.";
+    OCCOPUS_IGNORED = "M0705": "Occopus itself passes over this without a word, or fails on it; the message says how it is taken here.";
+    OCCOPUS_MODE = "M0706": "The mode of a file stands without quotes, so it is taken for a decimal number.";
+    OCCOPUS_REREAD = "M0707": "What a template yields is read as YAML once more, as Occopus does, which changes it.";
+    OCCOPUS_NODE_DEF = "M0708": "A top-level key of a file of node definitions is not of the form `node_def:NAME`.";
+    OCCOPUS_CONTEXT = "M0709": "What a node is given begins as cloud-config does, and is not one once its templates are rendered.";
+
     LOCAL_TYPE = "M0901": "The block of the provider `local` is not a mapping.";
     LOCAL_KEY = "M0902": "The block of the provider `local` has a setting that does not exist.";
     LOCAL_SUBNET = "M0903": "The subnet of the provider `local` is not a private IPv4 network of 8 to 29 bits.";

@@ -20,4 +20,7 @@ pub use offsets::OffsetMap;
 pub use report::{report, to_json};
 pub use source::{SourceId, SourceMap, Span, Spanned};
 pub use tree::{Key, Node, Scalar, Style, Tree};
-pub use yaml::{EXPANDED_BYTES_MAX, NODES_MAX, TEXT_BYTES_MAX, parse, parse_bytes, parse_embedded, parse_source};
+pub use yaml::{
+    EXPANDED_BYTES_MAX, NODES_MAX, TEXT_BYTES_MAX, Tagged, parse, parse_bytes, parse_embedded, parse_source,
+    parse_tagged,
+};

@@ -55,6 +55,13 @@ pub(crate) fn read(name: GroupName, span: Span, tree: &Tree, context: &Context<'
     group
 }
 
+impl GroupSpec {
+    /// A group of one node, about which nothing else is said.
+    pub fn new(name: GroupName, span: Span) -> Self {
+        empty(name, span)
+    }
+}
+
 fn empty(name: GroupName, span: Span) -> GroupSpec {
     GroupSpec {
         name,

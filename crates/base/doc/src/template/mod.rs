@@ -5,6 +5,7 @@
 //! list; anything else yields text. Lines that hold only a block tag vanish (`trim_blocks` and `lstrip_blocks`).
 
 mod fault;
+pub mod jinja;
 mod value;
 
 use std::cell::RefCell;
@@ -13,7 +14,7 @@ use std::io;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, UndefinedBehavior, escape_formatter};
 
-pub use minijinja::value::{Enumerator, Object, ObjectRepr, Rest, Value};
+pub use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Rest, Value, ValueKind};
 pub use minijinja::{Environment, Error as TemplateError, ErrorKind as TemplateErrorKind, State as TemplateState};
 pub use value::to_value;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, StrInput, Tag};
 
-use super::{EXPANDED_BYTES_MAX, NODES_MAX, syntax};
+use super::{EXPANDED_BYTES_MAX, NODES_MAX, Tagged, syntax};
 use crate::{Diagnostic, Key, Node, Scalar, SourceId, Span, Style, Tree, codes, scalar};
 
 /// Deepest nesting that is taken; the tree is walked by recursion.
@@ -29,10 +29,22 @@ struct Composer<'t> {
     anchors: HashMap<usize, Anchored>,
     nodes: usize,
     bytes: usize,
+    /// Tags of the application that are taken, and where they were found.
+    taken: &'t [&'t str],
+    tagged: Vec<Tagged>,
     diagnostics: Vec<Diagnostic>,
 }
 
 pub(super) fn document(text: &str, source: SourceId) -> (Option<Tree>, Vec<Diagnostic>) {
+    let (tree, _, diagnostics) = tagged_document(text, source, &[]);
+    (tree, diagnostics)
+}
+
+pub(super) fn tagged_document(
+    text: &str,
+    source: SourceId,
+    taken: &[&str],
+) -> (Option<Tree>, Vec<Tagged>, Vec<Diagnostic>) {
     let options = granit_parser::options! {
         emit_comments: false,
         emit_unresolved_aliases: true,
@@ -40,10 +52,19 @@ pub(super) fn document(text: &str, source: SourceId) -> (Option<Tree>, Vec<Diagn
         block_nesting_limit: DEPTH_MAX,
     };
     let parser = Parser::new_from_str_with_options(text, options);
-    let mut composer =
-        Composer { text, source, parser, anchors: HashMap::new(), nodes: 0, bytes: 0, diagnostics: Vec::new() };
+    let mut composer = Composer {
+        text,
+        source,
+        parser,
+        anchors: HashMap::new(),
+        nodes: 0,
+        bytes: 0,
+        taken,
+        tagged: Vec::new(),
+        diagnostics: Vec::new(),
+    };
     let tree = composer.documents().ok();
-    (tree, composer.diagnostics)
+    (tree, composer.tagged, composer.diagnostics)
 }
 
 impl<'t> Composer<'t> {
@@ -100,14 +121,18 @@ impl<'t> Composer<'t> {
     fn node(&mut self, event: Event<'t>, span: Span) -> Result<Tree, Stop> {
         let (nodes, bytes) = (self.nodes, self.bytes);
         let anchor = event.anchor_id();
+        let mut own = None;
         let tree = match event {
-            Event::Scalar(text, style, _, tag) => self.scalar(&text, style, tag.as_deref(), span)?,
+            Event::Scalar(text, style, _, tag) => {
+                own = self.check_tag(tag.as_deref(), span);
+                self.scalar(&text, style, tag.as_deref(), span)?
+            }
             Event::SequenceStart(_, _, tag) => {
-                self.check_tag(tag.as_deref(), span);
+                own = self.check_tag(tag.as_deref(), span);
                 self.sequence(span)?
             }
             Event::MappingStart(_, _, tag) => {
-                self.check_tag(tag.as_deref(), span);
+                own = self.check_tag(tag.as_deref(), span);
                 self.mapping(span)?
             }
             Event::Alias(id) => self.alias(id, span)?,
@@ -124,6 +149,7 @@ impl<'t> Composer<'t> {
             }
             _ => Tree { node: Node::Null, span },
         };
+        self.tagged.extend(own.map(|tag| Tagged { tag, span: tree.span }));
         if let Some(id) = anchor {
             let size = Anchored { tree: tree.clone(), nodes: self.nodes - nodes, bytes: self.bytes - bytes };
             self.anchors.insert(id, size);
@@ -149,7 +175,6 @@ impl<'t> Composer<'t> {
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Result<Tree, Stop> {
         self.spend(1, text.len(), span)?;
-        self.check_tag(tag, span);
         let style = match style {
             ScalarStyle::Plain if tag.and_then(Tag::core_suffix) == Some("str") => Style::Quoted,
             ScalarStyle::Plain => Style::Plain,
@@ -165,10 +190,15 @@ impl<'t> Composer<'t> {
     }
 
     /// Tags of the core schema say what the text shows anyway; others would change the meaning, so they are refused.
-    fn check_tag(&mut self, tag: Option<&Tag>, span: Span) {
-        let Some(tag) = tag else { return };
+    /// Those that the reader asked for are handed to it.
+    fn check_tag(&mut self, tag: Option<&Tag>, span: Span) -> Option<String> {
+        let tag = tag?;
         if tag.core_suffix().is_some_and(|suffix| suffix != "binary") {
-            return;
+            return None;
+        }
+        let name = tag.original();
+        if self.taken.contains(&name.as_str()) {
+            return Some(name.clone());
         }
         let hint = if tag.core_suffix() == Some("binary") {
             "write the text in base64 and say so, as in `encoding: b64`"
@@ -177,6 +207,7 @@ impl<'t> Composer<'t> {
         };
         let found = Diagnostic::error(codes::YAML_TAG, format!("the tag `{}` is not known", tag.original()), hint);
         self.note(found.at(span, "this value has the tag"));
+        None
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<Tree, Stop> {

@@ -44,8 +44,23 @@ pub fn parse_bytes(sources: &mut SourceMap, name: &str, bytes: &[u8]) -> (Option
     }
 }
 
+/// A value that stands behind a tag of the application, as in `!include other.yaml`. An alias of it has the same span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// As written, with its `!`.
+    pub tag: String,
+    pub span: Span,
+}
+
 /// Reads a text that is among the sources already.
 pub fn parse_source(sources: &SourceMap, id: SourceId) -> (Option<Tree>, Vec<Diagnostic>) {
+    let (tree, _, diagnostics) = parse_tagged(sources, id, &[]);
+    (tree, diagnostics)
+}
+
+/// The same for a format that has tags of its own: `taken` (each with its `!`) are not refused, and it is said where they
+/// stand.
+pub fn parse_tagged(sources: &SourceMap, id: SourceId, taken: &[&str]) -> (Option<Tree>, Vec<Tagged>, Vec<Diagnostic>) {
     let text = sources.text(id);
     if text.len() > TEXT_BYTES_MAX {
         let found = Diagnostic::error(
@@ -53,9 +68,9 @@ pub fn parse_source(sources: &SourceMap, id: SourceId) -> (Option<Tree>, Vec<Dia
             format!("`{}` has {} bytes; at most {TEXT_BYTES_MAX} are read", sources.name(id), text.len()),
             "keep large contents in files of their own and refer to them with `source:`",
         );
-        return (None, vec![found.at(Span { source: id, start: 0, end: 0 }, "")]);
+        return (None, Vec::new(), vec![found.at(Span { source: id, start: 0, end: 0 }, "")]);
     }
-    compose::document(text, id)
+    compose::tagged_document(text, id, taken)
 }
 
 /// Reads YAML that stands inside a scalar of another document, such as `cloud_init: |`. Its spans point into the outer
