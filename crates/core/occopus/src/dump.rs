@@ -82,25 +82,68 @@ const ESCAPES: [(char, char); 15] = [
     ('P', '\u{2029}'),
 ];
 
+/// Where a scalar stands in what is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// The column of the collection that holds it.
+    pub(crate) indent: usize,
+    /// Something follows on the same line, as in brackets and behind keys.
+    pub(crate) followed: bool,
+}
+
 /// Reads what was rendered between the quotes. `None`: Occopus would fail here, or take it for something else than one
-/// scalar. `indent` is the column of the collection that holds the scalar.
-pub(crate) fn read(rendered: &str, quotes: Quotes, indent: usize) -> Option<Node> {
+/// scalar.
+pub(crate) fn read(rendered: &str, quotes: Quotes, place: Place) -> Option<Node> {
     if rendered.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) {
         return None;
     }
     let text = match quotes {
-        Quotes::None => return read_unquoted(rendered, indent),
+        Quotes::None => return read_unquoted(rendered, place.indent),
         Quotes::Single => {
-            let halves = rendered.replace("''", "");
-            if halves.contains('\'') || ends_document(rendered) {
-                return None;
-            }
-            fold(rendered).replace("''", "'")
+            let inside = closed(rendered, single_end(rendered), place)?;
+            fold(inside).replace("''", "'")
         }
-        Quotes::Double if ends_document(rendered) => return None,
-        Quotes::Double => unescape(rendered)?,
+        Quotes::Double => unescape(closed(rendered, double_end(rendered), place)?)?,
     };
     Some(Node::Scalar(Scalar { text, style: Style::Quoted }))
+}
+
+/// The text up to its closing quote. One that the text itself brings ends the scalar early, if a comment makes that of
+/// the rest.
+fn closed(text: &str, end: Option<usize>, place: Place) -> Option<&str> {
+    let inside = match end {
+        Some(end) => {
+            let rest = text[end + 1..].trim_start_matches([' ', '\t']);
+            if place.followed || !rest.starts_with('#') || rest.contains(['\n', '\r']) {
+                return None;
+            }
+            &text[..end]
+        }
+        None => text,
+    };
+    (!ends_document(inside)).then_some(inside)
+}
+
+/// A single quote that is not doubled.
+fn single_end(text: &str) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = text[from..].find('\'').map(|at| from + at) {
+        if !text[at + 1..].starts_with('\'') {
+            return Some(at);
+        }
+        from = at + 2;
+    }
+    None
+}
+
+/// A double quote without a backslash before it.
+fn double_end(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    text.char_indices().find_map(|(at, c)| {
+        let end = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        end.then_some(at)
+    })
 }
 
 /// A line that begins with a document's marks ends the document, even between quotes.
@@ -252,6 +295,8 @@ fn escaped<'t>(rest: &'t str, out: &mut String) -> Option<&'t str> {
 mod tests {
     use super::*;
 
+    const PLACE: Place = Place { indent: 0, followed: false };
+
     fn double(text: &str) -> Option<String> {
         unescape(text)
     }
@@ -284,7 +329,7 @@ mod tests {
                 if quotes == Quotes::Single && text.contains('\n') {
                     continue;
                 }
-                let node = read(&write(text, quotes), quotes, 0);
+                let node = read(&write(text, quotes), quotes, PLACE);
                 assert_eq!(node, Some(Node::Scalar(Scalar { text: text.into(), style: Style::Quoted })), "{text:?}");
             }
         }
@@ -307,12 +352,20 @@ mod tests {
     #[test]
     fn plain_scalars_are_cut_typed_or_refused() {
         let text = |text: &str| Some(Node::Scalar(Scalar { text: text.into(), style: Style::Quoted }));
-        assert_eq!(read("a # b", Quotes::None, 0), text("a"));
-        assert_eq!(read("12", Quotes::None, 0), Some(Node::Scalar(Scalar { text: "12".into(), style: Style::Plain })));
-        assert_eq!(read("", Quotes::None, 0), Some(Node::Null));
-        assert_eq!(read("a\n  b\n\n c", Quotes::None, 0), text("a b\nc"));
+        assert_eq!(read("a # b", Quotes::None, PLACE), text("a"));
+        assert_eq!(
+            read("12", Quotes::None, PLACE),
+            Some(Node::Scalar(Scalar { text: "12".into(), style: Style::Plain }))
+        );
+        assert_eq!(read("", Quotes::None, PLACE), Some(Node::Null));
+        assert_eq!(read("a\n  b\n\n c", Quotes::None, PLACE), text("a b\nc"));
+        assert_eq!(read("a' #b", Quotes::Single, PLACE), text("a"));
+        assert_eq!(read("a\\\"\"#b", Quotes::Double, PLACE), text("a\""));
+        for bad in ["a'", "a' b", "a' #\n"] {
+            assert_eq!(read(bad, Quotes::Single, PLACE), None, "{bad}");
+        }
         for bad in ["k: v", "a\nb", "a:", "- a", "a # b\n c"] {
-            assert_eq!(read(bad, Quotes::None, 0), None, "{bad}");
+            assert_eq!(read(bad, Quotes::None, PLACE), None, "{bad}");
         }
     }
 }

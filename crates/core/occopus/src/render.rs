@@ -19,6 +19,7 @@ struct Place {
     /// Collections of nothing but scalars are written in brackets.
     compact: bool,
     flow: bool,
+    key: bool,
     indent: usize,
 }
 
@@ -61,12 +62,12 @@ impl<'a> Renderer<'a> {
 
     /// A document as the original writes it with one line for each value.
     pub(crate) fn block(&mut self, tree: &Tree) -> Tree {
-        self.tree(tree, Place { compact: false, flow: false, indent: 0 })
+        self.tree(tree, Place { compact: false, flow: false, key: false, indent: 0 })
     }
 
     /// A section as the original writes it by default, small collections in brackets.
     pub(crate) fn compact(&mut self, tree: &Tree) -> Tree {
-        self.tree(tree, Place { compact: true, flow: false, indent: 0 })
+        self.tree(tree, Place { compact: true, flow: false, key: false, indent: 0 })
     }
 
     fn tree(&mut self, tree: &Tree, place: Place) -> Tree {
@@ -125,7 +126,7 @@ impl<'a> Renderer<'a> {
             return key.clone();
         }
         let leaf = Tree::text(key.text.clone(), key.span);
-        let text = self.leaf(&key.text, &leaf, place).as_str().unwrap_or_default().to_owned();
+        let text = self.leaf(&key.text, &leaf, Place { key: true, ..place }).as_str().unwrap_or_default().to_owned();
         Key { text, span: key.span }
     }
 
@@ -137,7 +138,11 @@ impl<'a> Renderer<'a> {
         let written = dump::write(text, quotes);
         let done = self.jinja.render(&written, &self.context).ok();
         let read = done.and_then(|done| {
-            let node = dump::read(&done.text, quotes, place.indent)?;
+            let node = dump::read(
+                &done.text,
+                quotes,
+                dump::Place { indent: place.indent, followed: place.flow || place.key },
+            )?;
             Some((node, done.sets))
         });
         let node = match read {

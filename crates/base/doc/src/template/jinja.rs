@@ -60,6 +60,16 @@ impl Jinja {
         environment.add_filter("string", |value: &Value| printed(value));
         environment.add_filter("join", join);
         environment.add_filter("tojson", json);
+        // The engine's own write numbers and truths their way before they work on them.
+        environment.add_filter("upper", |value: &Value| printed(value).to_uppercase());
+        environment.add_filter("lower", |value: &Value| printed(value).to_lowercase());
+        environment.add_filter("trim", |value: &Value| printed(value).trim().to_owned());
+        for name in ["length", "count"] {
+            environment.add_filter(name, |value: &Value| value.len().map_or_else(|| length(value), Ok));
+        }
+        environment.add_filter("replace", |value: &Value, old: &Value, new: &Value| {
+            printed(value).replace(&printed(old), &printed(new))
+        });
         configure(&mut environment);
         Self { environment }
     }
@@ -186,6 +196,15 @@ pub fn float(value: f64) -> String {
     }
     let sign = if power < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", power.abs())
+}
+
+/// What is not defined has no items.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() {
+        return Ok(0);
+    }
+    let message = format!("a value of this kind ({}) has no length; give it a text, a list or a mapping", value.kind());
+    Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 
 fn join(value: &Value, glue: Option<String>) -> Result<String, Error> {
