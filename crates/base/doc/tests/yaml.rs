@@ -1,7 +1,9 @@
 //! Reading and writing YAML: what is understood, what is refused and with which words, and that writing and reading
 //! give the same tree.
 
-use muster_doc::{Diagnostic, Node, OffsetMap, SourceMap, Style, Tree, emit, parse, parse_bytes, parse_embedded};
+use muster_doc::{
+    Diagnostic, Node, OffsetMap, SourceMap, Style, Tree, emit, parse, parse_bytes, parse_embedded, parse_tagged,
+};
 use proptest::prelude::*;
 
 fn good(text: &str) -> (SourceMap, Tree) {
@@ -36,6 +38,8 @@ fn scalars_keep_text_style_and_place() {
     assert_eq!(scalar("q"), ("no".to_owned(), Style::Quoted));
     assert_eq!(scalar("b"), ("one\ntwo\n".to_owned(), Style::Block));
     assert_eq!(scalar("s"), ("12".to_owned(), Style::Quoted));
+    let (_, tagged) = good("n: !!int \"12\"\n");
+    assert!(matches!(&tagged.get("n").unwrap().node, Node::Scalar(scalar) if scalar.is_plain()));
     assert!(tree.get("n").unwrap().is_null() && tree.get("e").unwrap().is_null());
     assert_eq!(written(&sources, tree.get("q").unwrap()), "\"no\"");
 }
@@ -210,4 +214,20 @@ proptest! {
             prop_assert!(sources.text(span.source).get(span.start..span.end).is_some(), "{span:?}");
         }
     }
+}
+
+#[test]
+fn tags_of_an_application_are_told_with_their_places() {
+    let mut sources = SourceMap::default();
+    let text = "a: &X !include { url: b }\nc: [!include d, *X]\ne: !other f\n";
+    let id = sources.add("t.yaml", text);
+    let (tree, tagged, found) = parse_tagged(&sources, id, &["!include"]);
+    let tree = tree.expect("a tree");
+    let told: Vec<&str> = tagged.iter().map(|tagged| &text[tagged.span.start..tagged.span.end]).collect();
+    assert_eq!((told.len(), told[1]), (2, "d"));
+    assert_eq!(tagged[0].span, tree.get("a").unwrap().span);
+    let alias = &tree.get("c").unwrap().as_seq().unwrap()[1];
+    assert_eq!((alias.span, tagged[0].tag.as_str()), (tagged[0].span, "!include"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].message.contains("!other"), "{found:?}");
 }

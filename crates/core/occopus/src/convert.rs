@@ -54,7 +54,7 @@ pub fn to_cluster(
 ) -> (Option<Cluster>, Vec<Diagnostic>) {
     let mut out = Vec::new();
     let name = &infrastructure.name;
-    let cluster = named("infrastructure", ClusterName::new(name.value.as_str()), name, &mut out);
+    let cluster = named("a cluster", ClusterName::new(name.value.as_str()), name, &mut out);
     let mut groups = Vec::new();
     let mut origins = BTreeMap::new();
     for (index, node) in infrastructure.nodes.iter().enumerate() {
@@ -129,14 +129,14 @@ fn check_choice(node: &NodeEntry, definition: &Definition, options: &Options<'_>
 }
 
 fn group_name(node: &NodeEntry, out: &mut Vec<Diagnostic>) -> Option<GroupName> {
-    let name = named("node", GroupName::new(node.name.value.as_str()), &node.name, out)?;
+    let name = named("a group of nodes", GroupName::new(node.name.value.as_str()), &node.name, out)?;
     // Numbers come behind the name, and the whole becomes a host name.
-    named("node", NodeName::of(&name, INDEX_MAX), &node.name, out).map(|_| name)
+    named("a group of nodes", NodeName::of(&name, INDEX_MAX), &node.name, out).map(|_| name)
 }
 
 fn named<T>(what: &str, name: Result<T, NameError>, given: &Spanned<String>, out: &mut Vec<Diagnostic>) -> Option<T> {
     name.map_err(|error| {
-        let message = format!("`{}` cannot be the name of a {what}: {error}", given.value);
+        let message = format!("`{}` cannot be the name of {what}: {error}", given.value);
         let hint = "use letters, digits and dashes between them; nodes get a dash and a number on top, and 63 characters \
                     are the limit";
         out.push(Diagnostic::error(codes::NAME, message, hint).at(given.span, "not a name here"));

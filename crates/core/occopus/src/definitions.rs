@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_doc::read::{Field, Findings, MapReader, Read as _, int};
 use muster_doc::{Diagnostic, Key, SourceMap, Spanned, Tree, codes};
 
-use crate::load::{Loader, load};
+use crate::load::{Loader, load, plain_hints};
 use crate::model::{ConfigManagement, Contextualisation, Definition, Definitions, HealthCheck, Implementation, Plugin};
 use crate::resource::{self, kind};
 use crate::schema::{Kind, check, may, must};
@@ -29,6 +29,7 @@ pub fn read_definitions(
         let entries = map.entries().iter();
         Some(Definitions(entries.filter_map(|(key, tree)| definition(key, tree, &mut out)).collect()))
     });
+    plain_hints(&mut out.diagnostics, sources);
     (definitions, out.diagnostics)
 }
 
@@ -41,8 +42,9 @@ fn definition(key: &Key, tree: &Tree, out: &mut Findings) -> Option<Definition> 
     };
     let what = format!("the node definition `{name}`");
     let Some(items) = tree.as_seq().filter(|items| !items.is_empty()) else {
+        let message = format!("{what} must be a list of ways to make it");
         let hint = "write each way to make such a node as an item, beginning with `- resource:`";
-        Field::new(&what, tree).wrong("a list that is not empty", hint, out);
+        out.push(Diagnostic::error(codes::READ_TYPE, message, hint).at(tree.span, "not such a list"));
         return None;
     };
     let implementations = items.iter().filter_map(|tree| implementation(tree, &what, out)).collect();

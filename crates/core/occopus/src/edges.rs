@@ -62,7 +62,7 @@ fn end(tree: &Tree, edge: &Tree, nodes: &[NodeEntry], out: &mut Findings) -> Opt
     }
     let name = match &tree.node {
         Node::Map(_) => {
-            if let Some(index) = nodes.iter().position(|node| node.tree.same(tree)) {
+            if let Some(index) = nodes.iter().position(|node| equal(&node.tree, tree)) {
                 return Some(index);
             }
             tree.get("name").and_then(Tree::as_str)
@@ -91,6 +91,20 @@ fn end(tree: &Tree, edge: &Tree, nodes: &[NodeEntry], out: &mut Findings) -> Opt
     );
     out.push(Diagnostic::warning(codes::OCCOPUS_IGNORED, message, hint).at(at, "not an alias"));
     Some(index)
+}
+
+/// Equal as Python's mappings are: the order of keys does not matter.
+fn equal(a: &Tree, b: &Tree) -> bool {
+    match (&a.node, &b.node) {
+        (Node::Map(left), Node::Map(right)) => {
+            let found = |(key, value): &(Key, Tree)| b.get(&key.text).is_some_and(|other| equal(value, other));
+            left.len() == right.len() && left.iter().all(found)
+        }
+        (Node::Seq(left), Node::Seq(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+        }
+        _ => a.same(b),
+    }
 }
 
 /// `[source, destination]`, or `{attributes: [source, destination], synch: true}`.

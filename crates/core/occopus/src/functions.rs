@@ -166,10 +166,13 @@ pub(crate) enum Set {
     Health,
 }
 
+/// All that there are.
+pub(crate) const FUNCTIONS: [&str; 7] = ["getip", "getprivip", "getipall", "cut", "find_node_id", "ibget", "cmd"];
+
 /// The functions of a resolver, by name.
 pub(crate) fn functions(world: &Arc<World>, set: Set) -> Vec<(String, Value)> {
     let names: &[&str] = match set {
-        Set::CloudInit => &["ibget", "find_node_id", "getip", "getprivip", "getipall", "cut", "cmd"],
+        Set::CloudInit => &FUNCTIONS,
         Set::Docker => &["ibget", "find_node_id", "getip", "getipall", "cut"],
         Set::Basic => &["ibget", "find_node_id", "getip"],
         Set::Health => &["ibget"],

@@ -6,7 +6,7 @@ use muster_doc::read::{Field, Findings, MapReader, int};
 use muster_doc::{Diagnostic, SourceMap, Span, Spanned, Tree, codes};
 
 use crate::edges;
-use crate::load::{Loader, load};
+use crate::load::{Loader, load, plain_hints};
 use crate::model::{Infrastructure, NodeEntry, Scaling, nothing};
 
 /// Longest name of an infrastructure or a node.
@@ -26,6 +26,7 @@ pub fn read_infrastructure(
     let (tree, found) = load(sources, name, text, loader);
     let mut out = Findings { diagnostics: found, templates: false };
     let infrastructure = tree.and_then(|tree| infrastructure(&tree, &mut out));
+    plain_hints(&mut out.diagnostics, sources);
     (infrastructure, out.diagnostics)
 }
 

@@ -143,3 +143,13 @@ fn tag_hint(found: &mut Diagnostic) {
         };
     }
 }
+
+/// A text that no quotes stand around was told to lose them: texts and quoted texts are one here.
+pub(crate) fn plain_hints(found: &mut [Diagnostic], sources: &SourceMap) {
+    for found in found.iter_mut().filter(|found| found.code == codes::READ_NUMBER) {
+        let written = found.span.and_then(|span| sources.get(span.source)?.get(span.start..));
+        if found.hint == "remove the quotes" && !written.is_some_and(|text| text.starts_with(['"', '\''])) {
+            "write a number".clone_into(&mut found.hint);
+        }
+    }
+}

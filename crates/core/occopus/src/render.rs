@@ -9,6 +9,7 @@ use muster_doc::template::{TemplateError, TemplateErrorKind, Value};
 use muster_doc::{Diagnostic, Key, Node, Scalar, SourceMap, Style, Tree, codes};
 
 use crate::dump::{self, Quotes};
+use crate::functions::FUNCTIONS;
 
 /// Stands for a line break of the template itself, which does not fold.
 const OWN_BREAK: char = '\u{e000}';
@@ -210,9 +211,21 @@ impl<'a> Renderer<'a> {
             return leaf.node.clone();
         }
         let mut found = explain(error, leaf, self.sources, &self.context);
-        reword(&mut found);
+        self.reword(&mut found);
         self.diagnostics.push(found);
         Node::Null
+    }
+
+    /// The general hints speak of cluster files.
+    fn reword(&self, found: &mut Diagnostic) {
+        if found.code == codes::TEMPLATE_FUNCTION {
+            let known = FUNCTIONS.iter().filter(|name| self.names.iter().any(|(known, _)| known == *name));
+            let known: Vec<&str> = known.copied().collect();
+            found.hint = format!("functions here are {}; filters are those of Jinja2", known.join(", "));
+        }
+        if found.hint.contains("`vars:`") {
+            "set it under `variables:`, or write `| default(\"…\")` behind it".clone_into(&mut found.hint);
+        }
     }
 
     /// One text, as Jinja2 renders a file: nothing is written or read around it.
@@ -241,18 +254,6 @@ impl<'a> Renderer<'a> {
             }
         };
         Tree { node, span: tree.span }
-    }
-}
-
-/// The general hints speak of cluster files.
-fn reword(found: &mut Diagnostic) {
-    const FUNCTIONS: &str = "functions here are getip, getprivip, getipall, cut, find_node_id, cmd and ibget; filters are \
-                             those of Jinja2";
-    if found.code == codes::TEMPLATE_FUNCTION {
-        FUNCTIONS.clone_into(&mut found.hint);
-    }
-    if found.hint.contains("`vars:`") {
-        "set it under `variables:`, or write `| default(\"…\")` behind it".clone_into(&mut found.hint);
     }
 }
 

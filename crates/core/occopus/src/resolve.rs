@@ -291,7 +291,8 @@ fn parsed(text: String, target: &Target<'_>, sources: &mut SourceMap, out: &mut 
         out.push(found);
     }
     if let Some(tree) = &mut tree {
-        normalise(tree, out);
+        // Modes are the machine's own to read here: it is given the text.
+        normalise(tree, &mut Vec::new());
     }
     Context::Text { text, cloud_config: tree }
 }

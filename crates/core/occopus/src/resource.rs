@@ -69,7 +69,7 @@ const AZURE_ACI: &[KeyOf] = &[
     must("network_type", Kind::Word(&["public", "private"])),
     may("ports", Kind::List),
     may("gpu_type", Kind::Word(&["K80", "P100", "V100"])),
-    may("gpu_count", Kind::Count),
+    may("gpu_count", Kind::Number),
     may("vnet_name", Kind::Single),
     may("subnet_name", Kind::Single),
 ];

@@ -1,7 +1,7 @@
 //! Sections with a closed set of keys, as tables: which keys there are, which must be there, and what their values are.
 
 use muster_doc::read::{Field, Findings, MapReader, Read as _, int};
-use muster_doc::{Diagnostic, Tree, codes, suggest};
+use muster_doc::{Diagnostic, Severity, Tree, codes, suggest};
 
 /// What the value of a key is. Nothing at all is fine everywhere: it stands for Python's `None`.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +61,7 @@ fn closed(tree: &Tree, what: &str, keys: &[KeyOf], only_these: bool, out: &mut F
                 let found = Diagnostic::warning(codes::OCCOPUS_IGNORED, message, "remove the key");
                 out.push(found.at(name.span, "without effect"));
             }
-            (Some((_, tree)), kind) => value(&Field::new(key.name, tree), kind, out),
+            (Some((_, tree)), kind) => typed(&Field::new(key.name, tree), kind, out),
             (None, _) if key.required => {
                 map.missing(key.name, &format!("{what} must have the key `{}`", key.name), out);
             }
@@ -70,6 +70,19 @@ fn closed(tree: &Tree, what: &str, keys: &[KeyOf], only_these: bool, out: &mut F
     }
     if only_these {
         map.finish(out);
+    }
+}
+
+/// Occopus looks at keys alone when it reads: a value of another type (such as `replace_with_…` for a number) is told of,
+/// and in the way only of whoever uses it. Sizes of volumes and keys inside of a section are the exceptions.
+fn typed(field: &Field<'_>, kind: Kind, out: &mut Findings) {
+    let mut found = Findings { templates: out.templates, ..Findings::default() };
+    value(field, kind, &mut found);
+    for mut found in found.diagnostics {
+        if !matches!(kind, Kind::Count | Kind::Open(_)) {
+            found.severity = Severity::Warning;
+        }
+        out.push(found);
     }
 }
 

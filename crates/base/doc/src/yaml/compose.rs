@@ -178,6 +178,11 @@ impl<'t> Composer<'t> {
         let style = match style {
             ScalarStyle::Plain if tag.and_then(Tag::core_suffix) == Some("str") => Style::Quoted,
             ScalarStyle::Plain => Style::Plain,
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted
+                if tag.and_then(Tag::core_suffix).is_some_and(is_value) =>
+            {
+                Style::Plain
+            }
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
             ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
         };
@@ -344,6 +349,11 @@ impl<'t> Composer<'t> {
             self.note(found.at(at, kind).related(key.span, "merged here"));
         }
     }
+}
+
+/// Tags that make a value of a text between quotes, as in `!!int "3"`.
+fn is_value(suffix: &str) -> bool {
+    matches!(suffix, "int" | "float" | "bool" | "null")
 }
 
 /// Where a collection ends: brackets have a closing one; a block's end event has no text and stands behind blank lines.

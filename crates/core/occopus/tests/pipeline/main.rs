@@ -104,8 +104,8 @@ fn what_is_rendered_is_what_the_original_renders() {
         Ok(python) => python,
         Err(reason) => return skipped(&reason),
     };
-    let (batches, size) = count((2, 150), (20, 500));
-    let config = Config { cases: batches, max_shrink_iters: 40, failure_persistence: None, ..Config::default() };
+    let (batches, size) = count((2, 150), (25, 200));
+    let config = Config { cases: batches, max_shrink_iters: 12, failure_persistence: None, ..Config::default() };
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
     let tallied = std::cell::RefCell::new(&mut tally);
     let outcome = TestRunner::new(config).run(

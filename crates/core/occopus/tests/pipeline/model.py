@@ -80,6 +80,7 @@ def original(case, **how):
     implementation = load(yaml.dump(implementation))
     known = names(case, infra, implementation)
     resource = load(jinja2.Template(yaml.dump(implementation["resource"], **how)).render(**known))
+    kept = shape(implementation["resource"]) == shape(resource)
     implementation["resource"].update(resource)
     template = implementation["contextualisation"]["context_template"]
     text = template
@@ -87,8 +88,8 @@ def original(case, **how):
         text = "#cloud-config\n" + yaml.dump(template, default_flow_style=False, **how)
     text = jinja2.Template(text).render(**known)
     context = load(text) if text.startswith("#cloud-config") else text
-    sides = (shape(template) == shape(context), shape(implementation["resource"]) == shape(resource))
-    return context, implementation["resource"], isinstance(template, str) or all(sides)
+    kept = kept and (isinstance(template, str) or shape(template) == shape(context))
+    return context, implementation["resource"], kept
 
 
 def compare(case):
