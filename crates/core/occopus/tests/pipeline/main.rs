@@ -5,29 +5,31 @@ mod cases;
 mod python;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use cases::Case;
-use muster_doc::{Diagnostic, SourceMap, emit};
-use muster_occopus::{Fault, Instance, Lookup, Target, read_definitions, read_infrastructure, resolve};
+use muster_doc::{Diagnostic, SourceMap, Tree, emit};
+use muster_occopus::{
+    Contextualisation, Fault, Instance, Lookup, Target, read_definitions, read_infrastructure, resolve,
+};
 use muster_testkit::{count, figure, skipped};
-use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
 const NODE_ID: &str = "2c98cbd3-d0b5-4d05-a0bb-0c2f7d5c9e11";
 const INFRA_ID: &str = "7f6ca4f2-1f2b-4e8c-8d33-0f5a8e7c5b42";
 
-#[derive(Debug)]
-struct Addresses(BTreeMap<String, Vec<String>>);
+#[derive(Debug, Clone)]
+struct Addresses(Vec<(String, Vec<String>)>);
 
 impl Lookup for Addresses {
     fn nodes(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.0.iter().map(|(node, _)| node.clone()).collect()
     }
 
     fn instances(&self, node: &str) -> Vec<Instance> {
-        let addresses = self.0.get(node).cloned().unwrap_or_default();
+        let addresses = self.0.iter().find(|(name, _)| name == node).map_or_else(Vec::new, |(_, found)| found.clone());
         let instance = |(index, address): (usize, String)| Instance {
             node: node.to_owned(),
             node_id: format!("{node}-{index}"),
@@ -38,19 +40,21 @@ impl Lookup for Addresses {
     }
 }
 
+/// Both files as texts without imports, and the node that is meant.
+struct Files {
+    infrastructure: String,
+    definitions: String,
+    node: usize,
+}
+
 /// What is asked of the model, with what this crate gave.
-fn question(case: &Case) -> Value {
-    let addresses = BTreeMap::from([
-        ("m".to_owned(), vec!["10.0.0.1".to_owned()]),
-        ("w".to_owned(), vec!["10.0.0.2".to_owned(), "10.0.0.3".to_owned()]),
-    ]);
-    let (infrastructure, definitions) = (case.infrastructure.to_string(), case.definitions.to_string());
+fn question(files: &Files, addresses: &Addresses) -> Value {
+    let known: BTreeMap<&String, &Vec<String>> = addresses.0.iter().map(|(node, found)| (node, found)).collect();
     let mut asked = json!({
-        "infrastructure": pretty(&case.infrastructure), "definitions": pretty(&case.definitions), "node": 1,
-        "node_id": NODE_ID, "infra_id": INFRA_ID, "addresses": addresses, "context": null, "resource": null,
+        "infrastructure": files.infrastructure, "definitions": files.definitions, "node": files.node,
+        "node_id": NODE_ID, "infra_id": INFRA_ID, "addresses": known, "context": null, "resource": null,
     });
-    let lookup: Arc<dyn Lookup> = Arc::new(Addresses(addresses));
-    match ours(&infrastructure, &definitions, lookup) {
+    match ours(files, Arc::new(addresses.clone())) {
         Ok((context, resource)) => {
             asked["context"] = json!(context);
             asked["resource"] = json!(resource);
@@ -60,23 +64,35 @@ fn question(case: &Case) -> Value {
     asked
 }
 
-/// The original's parser wants a blank behind a colon.
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).expect("JSON can be written")
+fn random(case: &Case) -> Value {
+    // The original's parser wants a blank behind a colon.
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON can be written");
+    let files = Files { infrastructure: pretty(&case.infrastructure), definitions: pretty(&case.definitions), node: 1 };
+    let of = |node: &str, found: &[&str]| (node.to_owned(), found.iter().map(|one| (*one).to_owned()).collect());
+    question(&files, &Addresses(vec![of("m", &["10.0.0.1"]), of("w", &["10.0.0.2", "10.0.0.3"])]))
 }
 
-fn ours(infrastructure: &str, definitions: &str, lookup: Arc<dyn Lookup>) -> Result<(String, String), String> {
+fn no_files(_: &Path) -> Result<Vec<u8>, String> {
+    Err("there are no files here".to_owned())
+}
+
+fn ours(files: &Files, lookup: Arc<dyn Lookup>) -> Result<(String, String), String> {
     let mut sources = SourceMap::default();
-    let mut none = |_: &std::path::Path| Err("no files here".to_owned());
-    let (read, found) = read_infrastructure(&mut sources, "infra.yaml", infrastructure, &mut none);
-    assert!(!found.iter().any(Diagnostic::is_error), "{infrastructure}: {found:?}");
+    let (read, found) = read_infrastructure(&mut sources, "infra.yaml", &files.infrastructure, &mut no_files);
+    assert!(!found.iter().any(Diagnostic::is_error), "{}: {found:?}", files.infrastructure);
     let infrastructure = read.expect("an infrastructure");
-    let (read, found) = read_definitions(&mut sources, "nodes.yaml", definitions, &mut none);
-    assert!(!found.iter().any(Diagnostic::is_error), "{definitions}: {found:?}");
-    let read = read.expect("definitions");
-    let implementation = &read.get("t").expect("the definition").implementations[0];
-    let target =
-        Target { infrastructure: &infrastructure, node: 1, implementation, infra_id: INFRA_ID, node_id: NODE_ID };
+    let (read, found) = read_definitions(&mut sources, "nodes.yaml", &files.definitions, &mut no_files);
+    assert!(!found.iter().any(Diagnostic::is_error), "{}: {found:?}", files.definitions);
+    let definitions = read.expect("definitions");
+    let definition = definitions.get(&infrastructure.nodes[files.node].definition.value).expect("the definition");
+    let implementation = &definition.implementations[0];
+    let target = Target {
+        infrastructure: &infrastructure,
+        node: files.node,
+        implementation,
+        infra_id: INFRA_ID,
+        node_id: NODE_ID,
+    };
     match resolve(&target, lookup, &mut sources) {
         Ok(resolved) => {
             let context = resolved.context.user_data().expect("a context");
@@ -86,6 +102,56 @@ fn ours(infrastructure: &str, definitions: &str, lookup: Arc<dyn Lookup>) -> Res
             Err(found.iter().map(|found| format!("{} {}\n", found.code, found.message)).collect())
         }
         Err(Fault::Waiting(missing)) => Err(format!("waiting for {missing:?}")),
+    }
+}
+
+/// The sets of files under `tests/files`, with their imports put in: a question for each node that has a cloud-config.
+fn sets() -> Vec<Value> {
+    let mut questions = Vec::new();
+    for entry in fs_err::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files")).expect("the sets") {
+        let folder = entry.expect("a set").path();
+        let files = fs_err::read_dir(&folder).expect("a set").map(|file| file.expect("a file").path());
+        let path = files.into_iter().find(|path| path.extension().is_some()).expect("an infrastructure");
+        let text = fs_err::read_to_string(&path).expect("an infrastructure");
+        let mut sources = SourceMap::default();
+        let (read, _) = read_infrastructure(&mut sources, "infra.yaml", &text, &mut no_files);
+        let infrastructure = read.expect("an infrastructure");
+        let path = folder.join("nodes/node_definitions.yaml");
+        let definitions = fs_err::read_to_string(&path).expect("node definitions");
+        let mut loader = |path: &Path| fs_err::read(path).map_err(|error| error.to_string());
+        let (read, _) = read_definitions(&mut sources, &path.display().to_string(), &definitions, &mut loader);
+        let definitions = read.expect("definitions");
+        let addresses = infrastructure.nodes.iter().enumerate().map(|(index, node)| {
+            let found = (1..=node.scaling.min).map(|last| format!("10.0.{index}.{last}")).collect();
+            (node.name.value.clone(), found)
+        });
+        let addresses = Addresses(addresses.collect());
+        for (index, node) in infrastructure.nodes.iter().enumerate() {
+            let definition = definitions.get(&node.definition.value).expect("the definition");
+            let implementation = &definition.implementations[0];
+            if !matches!(implementation.contextualisation, Contextualisation::CloudInit { .. }) {
+                continue;
+            }
+            let span = implementation.span;
+            let name = format!("node_def:{}", node.definition.value);
+            let whole = Tree::map([(name, Tree::seq(vec![implementation.tree.clone()], span))], span);
+            let files = Files { infrastructure: text.clone(), definitions: emit(&whole), node: index };
+            questions.push(question(&files, &addresses));
+        }
+    }
+    questions
+}
+
+#[test]
+fn whole_sets_render_as_the_original_renders_them() {
+    let python = match python::environment() {
+        Ok(python) => python,
+        Err(reason) => return skipped(&reason),
+    };
+    let questions = sets();
+    assert!(questions.len() >= 25, "{} nodes", questions.len());
+    for (question, answer) in questions.iter().zip(&python::ask(&python, &questions)) {
+        assert_eq!(answer["is"], "same", "{}\n{}", sentence(answer), sentence(question));
     }
 }
 
@@ -108,22 +174,19 @@ fn what_is_rendered_is_what_the_original_renders() {
     let config = Config { cases: batches, max_shrink_iters: 12, failure_persistence: None, ..Config::default() };
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
     let tallied = std::cell::RefCell::new(&mut tally);
-    let outcome = TestRunner::new(config).run(
-        &proptest::collection::vec(cases::case(), 1..=size).prop_map(|cases| cases),
-        |cases| {
-            let questions: Vec<Value> = cases.iter().map(question).collect();
-            let answers = python::ask(&python, &questions);
-            for (question, answer) in questions.iter().zip(&answers) {
-                let verdict = answer["is"].as_str().expect("a verdict");
-                *tallied.borrow_mut().entry(verdict.to_owned()).or_default() += 1;
-                if matches!(verdict, "different" | "refused" | "unreadable") {
-                    let told = format!("{verdict}\n{}\n{}", sentence(answer), sentence(question));
-                    return Err(TestCaseError::fail(told));
-                }
+    let outcome = TestRunner::new(config).run(&proptest::collection::vec(cases::case(), 1..=size), |cases| {
+        let questions: Vec<Value> = cases.iter().map(random).collect();
+        let answers = python::ask(&python, &questions);
+        for (question, answer) in questions.iter().zip(&answers) {
+            let verdict = answer["is"].as_str().expect("a verdict");
+            *tallied.borrow_mut().entry(verdict.to_owned()).or_default() += 1;
+            if matches!(verdict, "different" | "refused" | "unreadable") {
+                let told = format!("{verdict}\n{}\n{}", sentence(answer), sentence(question));
+                return Err(TestCaseError::fail(told));
             }
-            Ok(())
-        },
-    );
+        }
+        Ok(())
+    });
     if let Err(error) = outcome {
         let told = error.to_string();
         panic!("{}", told.split("minimal failing input").next().unwrap_or_default());
