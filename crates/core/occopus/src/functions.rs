@@ -7,6 +7,8 @@ use muster_doc::suggest;
 use muster_doc::template::{Kwargs, Rest, TemplateError, TemplateErrorKind, Value, ValueKind};
 
 use crate::lookup::{Instance, Lookup, Missing, PLACEHOLDER};
+use crate::resolve::Target;
+use crate::scalar::to_value;
 
 /// Most commands whose output is kept for one node.
 const COMMANDS_MAX: usize = 64;
@@ -17,31 +19,33 @@ pub(crate) struct World {
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) missing: Missing,
     /// Whose templates are rendered: not among those that an undefined name stands for.
-    pub(crate) node_id: String,
-    pub(crate) infra_id: String,
-    pub(crate) infra_name: String,
+    node_id: String,
+    /// The nodes that an undefined name may stand for, those that the asking one needs first.
+    any: Vec<String>,
+    infra_id: String,
+    infra_name: String,
     /// A template may be rendered twice; its commands are run once.
     commands: Mutex<BTreeMap<String, Result<String, String>>>,
 }
 
 impl World {
-    pub(crate) fn new(lookup: Arc<dyn Lookup>, node_id: &str, infra_id: &str, infra_name: &str) -> Arc<Self> {
+    pub(crate) fn new(target: &Target<'_>, lookup: Arc<dyn Lookup>) -> Arc<Self> {
+        let others = target.infrastructure.before(target.node);
         Arc::new(Self {
             lookup,
             missing: Missing::default(),
-            node_id: node_id.to_owned(),
-            infra_id: infra_id.to_owned(),
-            infra_name: infra_name.to_owned(),
+            node_id: target.node_id.to_owned(),
+            any: others.into_iter().map(|node| node.name.value.clone()).collect(),
+            infra_id: target.infra_id.to_owned(),
+            infra_name: target.infrastructure.name.value.clone(),
             commands: Mutex::default(),
         })
     }
 
-    /// The instances that a name stands for. A name that is not defined stands for any node: those of the first that has
-    /// others than the one that asks.
+    /// The instances that a name stands for. A name that is not defined stands for any node but the one that asks.
     fn find(&self, name: &Value) -> Result<Vec<Instance>, TemplateError> {
         if !name.is_true() {
-            let nodes = self.lookup.nodes();
-            let all = nodes.iter().flat_map(|node| self.lookup.instances(node));
+            let all = self.any.iter().flat_map(|node| self.lookup.instances(node));
             let others: Vec<Instance> = all.filter(|instance| instance.node_id != self.node_id).collect();
             return if others.is_empty() {
                 Err(error("a function got no name of a node, and there is no other node; put quotes around the name"))
@@ -86,15 +90,16 @@ impl World {
 
     /// An instance as Occopus' records show it.
     pub(crate) fn record(&self, instance: &Instance) -> Value {
-        Value::from_pairs([
+        let own = [
             ("node_id", instance.node_id.as_str()),
             ("instance_id", instance.instance_id.as_str()),
             ("infra_id", &self.infra_id),
             ("infra_name", &self.infra_name),
             ("name", instance.node.as_str()),
-            ("resource_address", instance.addresses.first().map_or("", String::as_str)),
             ("state", instance.state.as_str()),
-        ])
+        ];
+        let resource = instance.resource.iter().map(|tree| ("resource", to_value(tree)));
+        Value::from_pairs(own.into_iter().map(|(name, text)| (name, Value::from(text))).chain(resource))
     }
 
     fn by_id(&self, node_id: &str) -> Option<Instance> {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use muster_doc::Tree;
+
 /// One machine of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instance {
@@ -18,6 +20,8 @@ pub struct Instance {
     pub private_address: Option<String>,
     /// In Occopus' words: `ready`, `pending`, ….
     pub state: String,
+    /// Its resource section, rendered, for templates that look into records.
+    pub resource: Option<Tree>,
 }
 
 /// Answers about nodes. The same answers give the same result.
@@ -27,6 +31,11 @@ pub trait Lookup: fmt::Debug + Send + Sync {
 
     /// The instances that a node has or will have, those that templates should prefer first.
     fn instances(&self, node: &str) -> Vec<Instance>;
+
+    /// The text of a file that a container's template includes, relative to where Occopus would have been started.
+    fn include(&self, _name: &str) -> Option<String> {
+        None
+    }
 
     /// Runs a command on the owner's machine for `cmd`, and gives what it writes.
     fn command(&self, _words: &[&str]) -> Result<String, String> {

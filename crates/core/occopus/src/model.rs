@@ -1,5 +1,6 @@
 //! What Occopus files say: an infrastructure, and how its types of node are made.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use muster_doc::{Key, Node, Span, Spanned, Tree};
@@ -29,6 +30,28 @@ impl Infrastructure {
     /// The infrastructure's variables with the node's laid over them, at every depth.
     pub fn variables_of(&self, node: &NodeEntry) -> Tree {
         self.variables.merged(&node.variables)
+    }
+
+    /// The other nodes that may be there when a node is made, and the node itself for its other instances: those that it
+    /// depends on first, then those that do not depend on it, each in the order of the file.
+    pub fn before(&self, index: usize) -> Vec<&NodeEntry> {
+        let needed = self.reach(index, |edge| (edge.dependent, edge.dependee));
+        let waiting = self.reach(index, |edge| (edge.dependee, edge.dependent));
+        let unrelated = |at: &usize| !needed.contains(at) && !waiting.contains(at);
+        let others = (0..self.nodes.len()).filter(unrelated);
+        needed.iter().copied().chain(others).map(|at| &self.nodes[at]).collect()
+    }
+
+    /// The nodes that edges lead to from one, in the order of the file.
+    fn reach(&self, from: usize, ends: impl Fn(&Edge) -> (usize, usize)) -> BTreeSet<usize> {
+        let mut reached = BTreeSet::new();
+        let mut ahead = vec![from];
+        while let Some(at) = ahead.pop() {
+            let next = self.edges.iter().map(&ends).filter(|(tail, _)| *tail == at);
+            ahead.extend(next.map(|(_, head)| head).filter(|head| reached.insert(*head)));
+        }
+        reached.remove(&from);
+        reached
     }
 
     /// What attributes a node is given by others and gives to them. A later edge between the same two nodes replaces an

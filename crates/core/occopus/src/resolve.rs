@@ -92,8 +92,9 @@ impl Context {
     }
 }
 
-fn jinja() -> Jinja {
+fn jinja(lookup: Arc<dyn Lookup>) -> Jinja {
     Jinja::new(|environment| {
+        environment.set_loader(move |name| Ok(lookup.include(name)));
         environment.add_filter("b64encode", |text: &str| base64::engine::general_purpose::STANDARD.encode(text));
     })
 }
@@ -101,8 +102,8 @@ fn jinja() -> Jinja {
 /// Renders everything for one machine.
 pub fn resolve(target: &Target<'_>, lookup: Arc<dyn Lookup>, sources: &mut SourceMap) -> Result<Resolved, Fault> {
     let infrastructure = target.infrastructure;
-    let world = World::new(lookup, target.node_id, target.infra_id, &infrastructure.name.value);
-    let jinja = jinja();
+    let jinja = jinja(Arc::clone(&lookup));
+    let world = World::new(target, lookup);
     let implementation = target.implementation;
     let set = match &implementation.contextualisation {
         Contextualisation::CloudInit { .. } => Set::CloudInit,
@@ -163,7 +164,8 @@ pub fn resolve(target: &Target<'_>, lookup: Arc<dyn Lookup>, sources: &mut Sourc
 /// `instance_data` and `ibget`.
 pub fn resolve_health(target: &Target<'_>, lookup: Arc<dyn Lookup>, sources: &SourceMap) -> Result<HealthCheck, Fault> {
     let entry = target.entry();
-    let world = World::new(lookup, target.node_id, target.infra_id, &target.infrastructure.name.value);
+    let jinja = jinja(Arc::clone(&lookup));
+    let world = World::new(target, lookup);
     let instances = world.lookup.instances(&entry.name.value);
     let own = instances.iter().find(|instance| instance.node_id == target.node_id);
     let Some(address) = own.and_then(|own| own.addresses.first()) else {
@@ -176,7 +178,6 @@ pub fn resolve_health(target: &Target<'_>, lookup: Arc<dyn Lookup>, sources: &So
         ("instance_data".to_owned(), own.map_or_else(Value::default, |own| world.record(own))),
     ];
     names.extend(functions(&world, Set::Health));
-    let jinja = jinja();
     let mut renderer = Renderer::new(&jinja, sources, names);
     let check = &target.implementation.health;
     let urls = check.urls.iter().map(|url| renderer.texts(url)).collect();

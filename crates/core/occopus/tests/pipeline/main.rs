@@ -99,7 +99,7 @@ fn ours(files: &Files, lookup: Arc<dyn Lookup>) -> Result<(String, String), Stri
             Ok((context, emit(&resolved.resource)))
         }
         Err(Fault::Bad(found)) => {
-            Err(found.iter().map(|found| format!("{} {}\n", found.code, found.message)).collect())
+            Err(found.iter().map(|found| format!("{} {}", found.code, found.message)).collect::<Vec<_>>().join("\n"))
         }
         Err(Fault::Waiting(missing)) => Err(format!("waiting for {missing:?}")),
     }
@@ -159,9 +159,11 @@ fn whole_sets_render_as_the_original_renders_them() {
 fn sentence(value: &Value) -> String {
     let keys = ["wanted", "given", "why", "infrastructure", "definitions", "context", "resource", "fault"];
     let shown = keys.iter().filter_map(|key| Some((key, value.get(key).filter(|value| !value.is_null())?)));
-    shown
-        .map(|(key, value)| format!("{key}: {}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-        .collect()
+    let shown = shown.map(|(key, value)| match value.as_str() {
+        Some(text) => format!("{key}: {text}"),
+        None => format!("{key}: {value}"),
+    });
+    shown.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
