@@ -1,7 +1,7 @@
 //! Templates as Jinja2 under Python renders them: what is not defined yields nothing, blocks keep the white space around
 //! them, and values print as Python prints them (`True`, `None`, `['a', 1]`).
 //!
-//! Where a text is put together inside of an expression (`~`), truths and lists print as the engine prints them.
+//! Where a text is put together inside of an expression (`~`), lists print as the engine prints them.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -63,13 +63,17 @@ impl Jinja {
         // The engine's own write numbers and truths their way before they work on them.
         environment.add_filter("upper", |value: &Value| printed(value).to_uppercase());
         environment.add_filter("lower", |value: &Value| printed(value).to_lowercase());
-        environment.add_filter("trim", |value: &Value| printed(value).trim().to_owned());
+        environment.add_filter("trim", |value: &Value, set: Option<String>| {
+            let text = printed(value);
+            set.map_or_else(|| text.trim().to_owned(), |set| text.trim_matches(|c| set.contains(c)).to_owned())
+        });
         for name in ["length", "count"] {
             environment.add_filter(name, |value: &Value| value.len().map_or_else(|| length(value), Ok));
         }
-        environment.add_filter("replace", |value: &Value, old: &Value, new: &Value| {
-            printed(value).replace(&printed(old), &printed(new))
+        environment.add_filter("replace", |value: &Value, old: &Value, new: &Value, count: Option<usize>| {
+            printed(value).replacen(&printed(old), &printed(new), count.unwrap_or(usize::MAX))
         });
+        add_lenient(&mut environment);
         configure(&mut environment);
         Self { environment }
     }
@@ -196,6 +200,82 @@ pub fn float(value: f64) -> String {
     }
     let sign = if power < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", power.abs())
+}
+
+/// Filters that yield something for everything.
+fn add_lenient(environment: &mut Environment<'static>) {
+    environment.add_filter("int", |value: &Value, default: Option<Value>, base: Option<u32>| {
+        whole(value, base.unwrap_or(10)).map_or_else(|| default.unwrap_or_else(|| Value::from(0)), Value::from)
+    });
+    environment.add_filter("float", |value: &Value, default: Option<Value>| {
+        real(value).map_or_else(|| default.unwrap_or_else(|| Value::from(0.0)), Value::from)
+    });
+    environment.add_filter("wordcount", |value: &Value| {
+        printed(value).split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty()).count()
+    });
+    environment.add_filter("center", |value: &Value, width: Option<usize>| {
+        let text = printed(value);
+        let gap = width.unwrap_or(80).min(WIDTH_MAX).saturating_sub(text.chars().count());
+        // Python puts the odd blank to the left where the width is odd too.
+        let left = gap / 2 + (gap & width.unwrap_or(80) & 1);
+        format!("{:left$}{text}{:right$}", "", "", right = gap - left)
+    });
+    environment.add_filter("truncate", truncate);
+}
+
+/// Widest text that is filled with blanks.
+const WIDTH_MAX: usize = 4096;
+
+fn whole(value: &Value, base: u32) -> Option<i128> {
+    match value.kind() {
+        ValueKind::Bool => Some(i128::from(value.is_true())),
+        ValueKind::Number => i128::try_from(value.clone()).ok().or_else(|| truncated(real(value)?)),
+        ValueKind::String => {
+            let text = value.as_str()?.trim().to_lowercase();
+            let prefix = match base {
+                16 => "0x",
+                8 => "0o",
+                2 => "0b",
+                _ => "",
+            };
+            let digits = text.strip_prefix(prefix).unwrap_or(&text).replace('_', "");
+            let parsed = (2..=36).contains(&base).then(|| i128::from_str_radix(&digits, base).ok()).flatten();
+            parsed.or_else(|| truncated(real(value)?))
+        }
+        _ => None,
+    }
+}
+
+fn truncated(value: f64) -> Option<i128> {
+    format!("{:.0}", value.trunc()).parse().ok()
+}
+
+fn real(value: &Value) -> Option<f64> {
+    match value.kind() {
+        ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        ValueKind::Number => f64::try_from(value.clone()).ok(),
+        ValueKind::String => value.as_str()?.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A text that is at most five characters too long stays; else it ends at a word, unless words may be cut.
+fn truncate(
+    value: &Value,
+    length: Option<usize>,
+    cut: Option<bool>,
+    end: Option<String>,
+    leeway: Option<usize>,
+) -> String {
+    let text = printed(value);
+    let (length, end) = (length.unwrap_or(255), end.unwrap_or_else(|| "...".to_owned()));
+    if text.chars().count() <= length.saturating_add(leeway.unwrap_or(5)) {
+        return text;
+    }
+    let kept: String = text.chars().take(length.saturating_sub(end.chars().count())).collect();
+    let kept =
+        if cut == Some(true) { kept.as_str() } else { kept.rsplit_once(' ').map_or(kept.as_str(), |(head, _)| head) };
+    format!("{kept}{end}")
 }
 
 /// What is not defined has no items.

@@ -23,6 +23,20 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
     })
 }
 
+/// One template with given variables.
+pub(crate) fn fixed(variables: &Value, template: &str) -> Case {
+    Case {
+        infrastructure: json!({
+            "infra_name": "demo", "user_id": "somebody", "variables": variables,
+            "nodes": [{"name": "m", "type": "t"}, {"name": "w", "type": "t"}],
+        }),
+        definitions: json!({"node_def:t": [{
+            "resource": {"type": "ec2", "endpoint": "e", "regionname": "r", "image_id": "i", "instance_type": "s"},
+            "contextualisation": {"type": "cloudinit", "context_template": {"a": template}},
+        }]}),
+    }
+}
+
 fn text() -> impl Strategy<Value = String> {
     let pieces = vec![
         "a",

@@ -142,6 +142,47 @@ fn sets() -> Vec<Value> {
     questions
 }
 
+/// What of Jinja2 prints otherwise here: tuples are lists, lists put together by `~` print as the engine prints them, and
+/// there is no name for the template itself.
+const KNOWN: [&str; 5] = [
+    "{{ self }}",
+    "{{ (variables.n, 2) }}",
+    "{{ ('a',) }}",
+    "{{ variables.d.items() | list }}",
+    "{{ 'l' ~ variables.l ~ variables.big }}",
+];
+
+/// Each construct of Jinja2 alone, in a text of one line and in one of several.
+#[test]
+fn constructs_render_as_the_original_renders_them() {
+    let python = match python::environment() {
+        Ok(python) => python,
+        Err(reason) => return skipped(&reason),
+    };
+    let variables = json!({
+        "s": "a,b", "n": 5, "f": 1.5, "t": true, "none": null, "l": ["x", "y z", 3], "empty": [], "numbers": [3, 1, 2, 3],
+        "d": {"p": 1, "q": "two"}, "people": [{"name": "ann", "age": 3}, {"name": "bob", "age": 0}], "day": "2021-11-30",
+        "big": 1e22, "neg": -0.5, "long": 123_456_789_012_345_i64,
+    });
+    let constructs: Vec<&str> = include_str!("constructs.txt").lines().collect();
+    let questions: Vec<Value> = constructs
+        .iter()
+        .flat_map(|construct| {
+            ["{}", "x {}\ny\n"].map(|around| random(&cases::fixed(&variables, &around.replace("{}", construct))))
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for (index, answer) in python::ask(&python, &questions).iter().enumerate() {
+        let construct = constructs[index / 2];
+        let verdict = answer["is"].as_str().expect("a verdict");
+        let known = KNOWN.contains(&construct);
+        if matches!(verdict, "different" | "refused" | "unreadable") != known && (verdict != "failed" || !known) {
+            wrong.push(format!("{construct}\n    {verdict} {}", sentence(answer)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn whole_sets_render_as_the_original_renders_them() {
     let python = match python::environment() {
