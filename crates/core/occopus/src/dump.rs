@@ -368,4 +368,20 @@ mod tests {
             assert_eq!(read(bad, Quotes::None, PLACE), None, "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_reads_back_between_double_quotes(text in "(?s).{0,40}") {
+            let node = read(&write(&text, Quotes::Double), Quotes::Double, PLACE);
+            proptest::prop_assert_eq!(node, Some(Node::Scalar(Scalar { text, style: Style::Quoted })));
+        }
+
+        #[test]
+        fn reading_never_panics(text in "(?s).{0,40}|[ \n\t'\"\\\\#:a-]{0,20}", indent in 0usize..4, followed: bool) {
+            for quotes in [Quotes::None, Quotes::Single, Quotes::Double] {
+                read(&text, quotes, Place { indent, followed });
+            }
+            quotes(&text, followed);
+        }
+    }
 }

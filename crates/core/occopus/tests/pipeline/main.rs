@@ -217,7 +217,7 @@ fn what_is_rendered_is_what_the_original_renders() {
     let config = Config { cases: batches, max_shrink_iters: 12, failure_persistence: None, ..Config::default() };
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
     let tallied = std::cell::RefCell::new(&mut tally);
-    let outcome = TestRunner::new(config).run(&proptest::collection::vec(cases::case(), 1..=size), |cases| {
+    let outcome = TestRunner::new(config).run(&proptest::collection::vec(cases::case(), size / 2..=size), |cases| {
         let questions: Vec<Value> = cases.iter().map(random).collect();
         let answers = python::ask(&python, &questions);
         for (question, answer) in questions.iter().zip(&answers) {
