@@ -31,6 +31,19 @@ pub struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// What Occopus calls a machine for which the resource section has no name. Recipes rely on such host names, which differ.
+    pub fn machine_name(&self) -> String {
+        let first = |text: &str, count: usize| text.chars().take(count).collect::<String>();
+        let (infrastructure, node) = (&self.infrastructure.name.value, &self.entry().name.value);
+        format!(
+            "occopus-{}-{}-{}-{}",
+            first(infrastructure, 18),
+            first(self.infra_id, 8),
+            first(node, 18),
+            first(self.node_id, 8)
+        )
+    }
+
     fn entry(&self) -> &NodeEntry {
         &self.infrastructure.nodes[self.node]
     }
