@@ -186,8 +186,11 @@ fn context() -> impl Strategy<Value = Value> {
         ]
     });
     let mapping = proptest::collection::btree_map(select(vec!["runcmd", "write_files", "packages", "x y"]), tree, 1..4);
-    let file = template()
-        .prop_map(|text| json!(format!("#cloud-config\nruncmd:\n- x\nk: {}\n", text.as_str().unwrap_or_default())));
+    // Below a key, so that colons of the template do not make keys of nothing, which are refused here.
+    let file = template().prop_map(|text| {
+        let text = text.as_str().unwrap_or_default().replace('\n', "\n  ");
+        json!(format!("#cloud-config\nruncmd:\n- x\nk: |\n  {text}\nlast: {{{{ name }}}}\n"))
+    });
     prop_oneof![6 => mapping.prop_map(|map| json!(map)), 1 => file, 1 => template()]
 }
 
