@@ -20,6 +20,10 @@ pub(super) enum Token {
     Leave,
 }
 
+/// With more messages than fit a few packets, rounds follow each other as fast as new messages leave. What is sent in
+/// all stays the same.
+const BACKLOG: usize = 64;
+
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
     armed: bool,
@@ -66,6 +70,10 @@ impl Gossip {
             || self.events.has_below(below)
     }
 
+    fn backlog(&self) -> usize {
+        self.broadcasts.len() + self.intents.len() + self.queries.len() + self.events.len()
+    }
+
     /// Alone, there is nobody to tell; the first other member brings a broadcast of its own.
     fn arm_rounds(&mut self) {
         if self.peers.len() < 2 || self.phase == Phase::Left {
@@ -73,8 +81,11 @@ impl Gossip {
         }
         if !self.rounds.armed && self.queues_wait(u32::MAX) {
             self.rounds.armed = true;
-            let at = (self.rounds.last + self.config.timing.gossip_interval).max(self.now);
-            self.timers.arm(at, Timer::Gossip);
+            let pause = match self.config.tuning.at_once {
+                Some(gap) if self.backlog() > BACKLOG => gap,
+                _ => self.config.timing.gossip_interval,
+            };
+            self.timers.arm((self.rounds.last + pause).max(self.now), Timer::Gossip);
         }
         if let Some(gap) = self.config.tuning.at_once
             && !self.rounds.fresh_armed
