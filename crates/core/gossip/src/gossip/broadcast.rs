@@ -96,9 +96,12 @@ impl Gossip {
         }
     }
 
-    /// What was sent to as many as one round reaches has had its first round.
+    /// What was sent less often than this counts as new: most of its copies leave at once, the rest later, so that a
+    /// moment of loss does not take them all.
     fn fresh_below(&self) -> u32 {
-        u32::try_from(self.config.timing.gossip_nodes).unwrap_or(u32::MAX)
+        let nodes = u32::try_from(self.config.timing.gossip_nodes).unwrap_or(u32::MAX);
+        let all = transmits_max(self.config.timing.retransmit_mult, self.peers.len());
+        (all / 4 * 3).max(nodes)
     }
 
     pub(super) fn gossip_round(&mut self) {

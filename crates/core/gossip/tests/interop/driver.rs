@@ -14,36 +14,37 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Long enough for everything that is waited for, even on a machine that is busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 type Command = Box<dyn FnOnce(&mut Gossip, Duration) + Send>;
 
 /// What came over the wire, for checks of the codec against real bytes.
 #[derive(Debug, Clone)]
-pub enum Seen {
+pub(crate) enum Seen {
     Packet(Vec<u8>),
     Stream(StreamId, Vec<u8>),
 }
 
 /// A member that runs. It ends with this handle.
-pub struct Running {
-    pub name: String,
-    pub address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
     commands: mpsc::Sender<Command>,
     events: mpsc::Receiver<Event>,
-    pub warnings: mpsc::Receiver<Warning>,
-    pub seen: mpsc::Receiver<Seen>,
+    pub(crate) warnings: mpsc::Receiver<Warning>,
+    pub(crate) seen: mpsc::Receiver<Seen>,
     _tasks: JoinSet<()>,
 }
 
 impl Running {
     /// With its own address on the loopback device; `change` sets what the test is about.
-    pub async fn start(name: &str, seed: u64, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start(name: &str, seed: u64, change: impl FnOnce(&mut Config)) -> Self {
         let (udp, tcp) = sockets().await;
-        let address = udp.local_addr().unwrap();
+        let address = udp.local_addr().expect("the loopback device works");
         let mut config = Config::new(name, address);
         change(&mut config);
-        let gossip = Gossip::new(config, Box::new(StdRng::seed_from_u64(seed)), Duration::ZERO).unwrap();
+        let gossip = Gossip::new(config, Box::new(StdRng::seed_from_u64(seed)), Duration::ZERO)
+            .expect("the loopback device works");
         let (commands, orders) = mpsc::channel(64);
         let (events_in, events) = mpsc::channel(10_000);
         let (warnings_in, warnings) = mpsc::channel(10_000);
@@ -68,7 +69,10 @@ impl Running {
     }
 
     /// Does something to the member, and gives back what it says.
-    pub async fn with<T: Send + 'static>(&self, act: impl FnOnce(&mut Gossip, Duration) -> T + Send + 'static) -> T {
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Gossip, Duration) -> T + Send + 'static,
+    ) -> T {
         let (answer, answered) = tokio::sync::oneshot::channel();
         let command: Command = Box::new(move |gossip, now| {
             answer.send(act(gossip, now)).ok();
@@ -78,7 +82,7 @@ impl Running {
     }
 
     /// The first event that the function makes something of; those before it are passed over.
-    pub async fn event<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+    pub(crate) async fn event<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
         let mut passed = Vec::new();
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
@@ -89,10 +93,8 @@ impl Running {
                 }
             }
         });
-        match found.await {
-            Ok(found) => found,
-            Err(_) => panic!("{}: no {what}; instead {passed:#?}", self.name),
-        }
+        let Ok(found) = found.await else { panic!("{}: no {what}; instead {passed:#?}", self.name) };
+        found
     }
 }
 
@@ -236,8 +238,8 @@ async fn talk(
 /// Both kinds on one port, which Serf needs.
 async fn sockets() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()).await {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("the loopback device works");
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("the loopback device works")).await {
             return (udp, tcp);
         }
     }

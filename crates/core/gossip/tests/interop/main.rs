@@ -2,18 +2,21 @@
 
 mod bytes;
 mod driver;
+#[path = "../common/exact.rs"]
+mod exact;
 mod serf;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use muster_gossip::wire::keyring::{Key, Keyring};
-use muster_gossip::{Event, Filter, JoinOptions, KeyOperation, MemberEvent, QueryRequest, Status};
+use muster_gossip::{Event, Filter, Gossip, JoinOptions, KeyOperation, MemberEvent, QueryRequest, Status};
 
 use driver::Running;
 use serf::Agent;
+use tokio::time::Instant;
 
 /// Events of members, of one name and kind.
 fn member(kind: MemberEvent, name: &str) -> impl FnMut(&Event) -> Option<muster_gossip::Member> {
@@ -42,7 +45,7 @@ async fn a_day_together(seed: u64, key: Option<&[u8]>) {
     }
     let mut agent = Agent::start("real", &arguments).await;
     let mut ours = Running::start("ours", seed, |config| {
-        config.keyring = key.map(|key| Keyring::new([Key::new(key).unwrap()]).unwrap());
+        config.keyring = key.map(|key| Keyring::new([Key::new(key).expect("it is taken")]).expect("it is taken"));
         config.tags = BTreeMap::from([("role".to_owned(), "db".to_owned())]);
     })
     .await;
@@ -56,23 +59,25 @@ async fn a_day_together(seed: u64, key: Option<&[u8]>) {
     tags_and_events(&mut ours, &mut agent).await;
     queries(&mut ours, &agent).await;
 
-    ours.with(|gossip, now| gossip.leave(now)).await;
+    ours.with(Gossip::leave).await;
     ours.event("end of the leave", |event| (*event == Event::Left).then_some(())).await;
     agent.logs(&["EventMemberLeave: ours"]).await;
     assert_eq!(agent.member("ours").await[2], "left");
-    bytes::check(&mut ours, key).await;
+    let keyring = key.map(|key| Keyring::new([Key::new(key).expect("it is taken")]).expect("it is taken"));
+    bytes::check(&mut ours, &format!("day-{}", key.map_or(0, |key| key.len() * 8)), keyring.as_ref());
+    assert!(ours.warnings.try_recv().is_err(), "nothing went wrong");
 }
 
 async fn tags_and_events(ours: &mut Running, agent: &mut Agent) {
     let tags = BTreeMap::from([("role".to_owned(), "db".to_owned()), ("new".to_owned(), "yes".to_owned())]);
-    ours.with(move |gossip, now| gossip.set_tags(now, tags)).await.unwrap();
+    ours.with(move |gossip, now| gossip.set_tags(now, tags)).await.expect("it is taken");
     agent.logs(&["EventMemberUpdate: ours"]).await;
     assert!(agent.member("ours").await[3].contains("new=yes"));
     agent.run("tags", &["-set", "role=cache"]).await;
     let real = ours.event("update of tags", member(MemberEvent::Update, "real")).await;
     assert_eq!(real.tags["role"], "cache");
 
-    ours.with(|gossip, now| gossip.user_event(now, "deploy", b"v1", false)).await.unwrap();
+    ours.with(|gossip, now| gossip.user_event(now, "deploy", b"v1", false)).await.expect("it is taken");
     agent.logs(&["user-event: deploy"]).await;
     agent.run("event", &["-coalesce=false", "restart", "payload \u{e4}"]).await;
     let payload = |event: &Event| match event {
@@ -87,7 +92,7 @@ async fn queries(ours: &mut Running, agent: &Agent) {
     let request =
         QueryRequest { name: "uptime".to_owned(), filters: vec![filter], ack: true, ..QueryRequest::default() };
     let asked = Instant::now();
-    ours.with(move |gossip, now| gossip.query(now, request)).await.unwrap();
+    ours.with(move |gossip, now| gossip.query(now, request)).await.expect("it is taken");
     let answer = |event: &Event| match event {
         Event::QueryResponse { from, payload, .. } => Some((from.clone(), payload.clone())),
         _ => None,
@@ -111,7 +116,7 @@ async fn queries(ours: &mut Running, agent: &Agent) {
             _ => None,
         };
         let query = ours.event("query", query).await;
-        ours.with(move |gossip, now| gossip.respond(now, query, b"0.5".to_vec())).await.unwrap();
+        ours.with(move |gossip, now| gossip.respond(now, query, b"0.5".to_vec())).await.expect("it is taken");
     };
     let (text, ()) = tokio::join!(agent.run("query", &["-node", "ours", "load", "now"]), answering);
     assert!(text.contains("Ack from 'ours'") && text.contains("Response from 'ours': 0.5"), "{text}");
@@ -151,7 +156,7 @@ async fn a_real_agent_joins_relays_and_leaves() {
 
     // Each answer comes by way of another too, and counts once.
     let request = QueryRequest { name: "_serf_ping".to_owned(), ack: true, relay_factor: 2, ..QueryRequest::default() };
-    ours.with(move |gossip, now| gossip.query(now, request)).await.unwrap();
+    ours.with(move |gossip, now| gossip.query(now, request)).await.expect("it is taken");
     let done = |event: &Event| match event {
         Event::QueryDone { outcome, .. } => Some(outcome.clone()),
         _ => None,
@@ -163,6 +168,7 @@ async fn a_real_agent_joins_relays_and_leaves() {
 
     agent.run("leave", &[]).await;
     ours.event("leave", member(MemberEvent::Leave, "real")).await;
+    bytes::check(&mut ours, "relay", None);
 }
 
 #[tokio::test]
@@ -184,10 +190,11 @@ async fn who_is_killed_is_seen_as_failed_and_may_be_removed() {
     // A round of probes, a probe, the least suspicion; a busy machine may take longer.
     let took = killed.elapsed();
     assert!(took < Duration::from_secs(30), "it took {took:?}");
-    ours.with(|gossip, now| gossip.remove(now, "victim", false)).await.unwrap();
+    ours.with(|gossip, now| gossip.remove(now, "victim", false)).await.expect("it is taken");
     ours.event("leave", member(MemberEvent::Leave, "victim")).await;
     agent.logs(&["EventMemberLeave (forced): victim"]).await;
 
+    bytes::check(&mut ours, "kill", None);
     let name = ours.name.clone();
     drop(ours);
     agent.logs(&["EventMemberFailed", &name]).await;
@@ -202,14 +209,14 @@ async fn keys_are_changed_from_both_sides() {
     }
     let (old, new) = ([1; 32], [2; 32]);
     let mut ours = Running::start("ours", 7, |config| {
-        config.keyring = Some(Keyring::new([Key::new(&old).unwrap()]).unwrap());
+        config.keyring = Some(Keyring::new([Key::new(&old).expect("it is taken")]).expect("it is taken"));
     })
     .await;
     let agent = Agent::start("real", &["-encrypt", &STANDARD.encode(old)]).await;
     join(&mut ours, &agent).await;
 
     for operation in [KeyOperation::Install(new.to_vec()), KeyOperation::Use(new.to_vec())] {
-        ours.with(move |gossip, now| gossip.change_keys(now, &operation)).await.unwrap();
+        ours.with(move |gossip, now| gossip.change_keys(now, &operation)).await.expect("it is taken");
         let report = ours.event("report on keys", keys_report).await;
         assert_eq!((report.members, report.responses, report.errors, report.error()), (2, 2, 0, None), "{report:?}");
     }
@@ -220,9 +227,12 @@ async fn keys_are_changed_from_both_sides() {
     assert!(!text.contains(&STANDARD.encode(old)), "{text}");
     let keys = ours.with(|gossip, _| gossip.keyring().map(|ring| ring.keys().len())).await;
     assert_eq!(keys, Some(1));
-    ours.with(|gossip, now| gossip.change_keys(now, &KeyOperation::List)).await.unwrap();
+    ours.with(|gossip, now| gossip.change_keys(now, &KeyOperation::List)).await.expect("it is taken");
     let report = ours.event("report on keys", keys_report).await;
     assert_eq!(report.keys, BTreeMap::from([(STANDARD.encode(new), 2)]));
+    let both = Keyring::new([Key::new(&new).expect("it is taken"), Key::new(&old).expect("it is taken")])
+        .expect("it is taken");
+    bytes::check(&mut ours, "keys", Some(&both));
 }
 
 fn keys_report(event: &Event) -> Option<muster_gossip::KeyReport> {
@@ -238,7 +248,7 @@ async fn a_stranger_with_another_key_is_refused_with_a_reason() {
         return;
     }
     let mut ours = Running::start("ours", 8, |config| {
-        config.keyring = Some(Keyring::new([Key::new(&[1; 16]).unwrap()]).unwrap());
+        config.keyring = Some(Keyring::new([Key::new(&[1; 16]).expect("it is taken")]).expect("it is taken"));
     })
     .await;
     let agent = Agent::start("real", &["-encrypt", &STANDARD.encode([2; 16])]).await;

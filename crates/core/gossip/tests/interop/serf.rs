@@ -13,7 +13,7 @@ use crate::driver::PATIENCE;
 const PROGRAM: &str = "/usr/bin/serf";
 
 /// `false`, and a line that says so, if the package is not installed.
-pub fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     let there = std::path::Path::new(PROGRAM).exists();
     if !there {
         muster_testkit::skipped("the package serf is not installed");
@@ -22,8 +22,8 @@ pub fn is_there() -> bool {
 }
 
 /// An agent that runs. It is killed with this handle.
-pub struct Agent {
-    pub address: SocketAddr,
+pub(crate) struct Agent {
+    pub(crate) address: SocketAddr,
     rpc: String,
     child: Child,
     log: mpsc::Receiver<String>,
@@ -31,7 +31,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub async fn start(name: &str, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(name: &str, arguments: &[&str]) -> Self {
         for _ in 0..10 {
             if let Some(agent) = Self::try_start(name, arguments).await {
                 return agent;
@@ -66,7 +66,7 @@ impl Agent {
     }
 
     /// The next line of its log that contains all these.
-    pub async fn logs(&mut self, parts: &[&str]) -> String {
+    pub(crate) async fn logs(&mut self, parts: &[&str]) -> String {
         let found = self.find(|line| parts.iter().all(|part| line.contains(part))).await;
         found.unwrap_or_else(|lines| panic!("no line with {parts:?} in\n{}", lines.join("\n")))
     }
@@ -86,7 +86,7 @@ impl Agent {
     }
 
     /// What a command prints.
-    pub async fn run(&self, command: &str, arguments: &[&str]) -> String {
+    pub(crate) async fn run(&self, command: &str, arguments: &[&str]) -> String {
         let output = Command::new(PROGRAM).arg(command).args(["-rpc-addr", &self.rpc]).args(arguments).output();
         let output = tokio::time::timeout(PATIENCE, output).await.expect("it ends").expect("serf runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -95,12 +95,12 @@ impl Agent {
     }
 
     /// The columns of `serf members` for one member.
-    pub async fn member(&self, name: &str) -> Vec<String> {
+    pub(crate) async fn member(&self, name: &str) -> Vec<String> {
         let members = self.run("members", &["-name", name]).await;
         members.split_whitespace().map(str::to_owned).collect()
     }
 
-    pub async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("it can be killed");
     }
 }

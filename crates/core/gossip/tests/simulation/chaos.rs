@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use muster_gossip::{MemberEvent, Status};
+use muster_gossip::{Gossip, MemberEvent, Status};
 use rand::RngExt as _;
 
 use crate::world::{Told, World, name};
@@ -65,7 +65,7 @@ fn a_partition_heals() {
         assert!(parted.is_some(), "each side sees the other as failed");
         world.run_for(Duration::from_mins(2));
         // Who leaves now must not come back with the other side's memory of it.
-        world.with(count - 1, |gossip, now| gossip.leave(now));
+        world.with(count - 1, Gossip::leave);
         world.run_for(Duration::from_mins(1));
         world.kill(count - 1);
         (0..islanders).for_each(|number| world.set_island(number, 0));
@@ -98,7 +98,7 @@ fn after_any_faults_views_converge() {
         }
         repair(&mut world, &left);
         let up = (0..count).filter(|number| world.is_up(*number)).count();
-        let converged = world.run_until(Duration::from_mins(60), |world| all_see(world, up));
+        let converged = world.run_until(Duration::from_hours(1), |world| all_see(world, up));
         assert!(converged.is_some(), "{up} members are up, and not all know it: {:?}", views(&world));
         for number in (0..count).filter(|number| world.is_up(*number)) {
             for gone in &left {
@@ -114,7 +114,7 @@ fn fault(world: &mut World, left: &mut BTreeSet<usize>) {
     match (world.rng.random_range(0..7), world.is_up(number)) {
         (0, true) => world.kill(number),
         (1, true) => {
-            world.with(number, |gossip, now| gossip.leave(now));
+            world.with(number, Gossip::leave);
             world.run_for(Duration::from_secs(15));
             world.kill(number);
             left.insert(number);

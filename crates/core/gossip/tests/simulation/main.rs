@@ -37,7 +37,7 @@ fn cluster(world: &mut World, count: usize) {
             world.join(number, 0);
         }
     }
-    let joined = world.run_until(Duration::from_secs(120), |world| all_see(world, count));
+    let joined = world.run_until(Duration::from_mins(2), |world| all_see(world, count));
     assert!(joined.is_some(), "{count} members do not know each other after two minutes");
     world.told.clear();
 }

@@ -59,12 +59,14 @@ fn events(seed: u64, count: usize, loss: f64, rounds: usize) -> (Vec<Duration>, 
         let sender = world.rng.random_range(0..count);
         let sent = world.now;
         let name = format!("event-{round}");
-        world.with(sender, |gossip, now| gossip.user_event(now, &name, b"payload", false)).unwrap();
+        world
+            .with(sender, |gossip, now| gossip.user_event(now, &name, b"payload", false))
+            .expect("the event is short enough");
         world.run_for(Duration::from_secs(5));
         let wanted = Told::User(name);
         let received = world.told.iter().filter(|(_, number, told)| *number != sender && *told == wanted);
         let before = times.len();
-        times.extend(received.map(|(at, ..)| *at - sent));
+        times.extend(received.map(|(at, ..)| at.saturating_sub(sent)));
         missing += count - 1 - (times.len() - before);
     }
     (times, missing)
@@ -93,7 +95,9 @@ fn a_burst_of_events_reaches_all() {
         cluster(&mut world, count);
         for number in 0..burst {
             let name = format!("burst-{number}");
-            world.with(0, |gossip, now| gossip.user_event(now, &name, b"payload", false)).unwrap();
+            world
+                .with(0, |gossip, now| gossip.user_event(now, &name, b"payload", false))
+                .expect("the event is short enough");
         }
         let wanted = burst * count;
         let took = world.run_until(Duration::from_secs(30), |world| {
@@ -119,7 +123,7 @@ fn kill_one(seed: u64, count: usize) -> (Duration, Duration) {
         world.told.iter().filter(|(.., told)| *told == failed).count() == count - 1
     });
     assert!(seen.is_some(), "not all mark the killed one as failed");
-    let times = world.told.iter().filter(|(.., told)| *told == failed).map(|(at, ..)| *at - begin);
+    let times = world.told.iter().filter(|(.., told)| *told == failed).map(|(at, ..)| at.saturating_sub(begin));
     let (first, last) = (times.clone().min(), times.max());
     (first.unwrap_or_default(), last.unwrap_or_default())
 }

@@ -123,7 +123,8 @@ impl World {
         node.life += 1;
         node.tick_at = Time::MAX;
         node.ends.clear();
-        node.gossip = Some(Gossip::new(node.config.clone(), Box::new(rng), self.now).unwrap());
+        node.gossip =
+            Some(Gossip::new(node.config.clone(), Box::new(rng), self.now).expect("it is a simulated member"));
         self.settle(number);
     }
 
@@ -179,7 +180,7 @@ impl World {
         let begin = self.now;
         while self.now < begin + limit {
             if so(self) {
-                return Some(self.now - begin);
+                return Some(self.now.saturating_sub(begin));
             }
             self.run_for(Duration::from_millis(5));
         }
@@ -334,11 +335,11 @@ pub(crate) fn name(number: usize) -> String {
 }
 
 fn address(number: usize) -> SocketAddr {
-    let number = u32::try_from(number).unwrap();
+    let number = u32::try_from(number).expect("it is a simulated member");
     SocketAddr::from((Ipv4Addr::from(0x0a00_0001 + number), PORT))
 }
 
 fn number_of(address: SocketAddr) -> usize {
     let std::net::IpAddr::V4(ip) = address.ip() else { unreachable!("all are of version 4") };
-    usize::try_from(u32::from(ip) - 0x0a00_0001).unwrap()
+    usize::try_from(u32::from(ip) - 0x0a00_0001).expect("it is a simulated member")
 }
