@@ -208,8 +208,7 @@ fn magnitude(vector: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng as _;
-    use rand::rngs::StdRng;
+    use rand::{SeedableRng as _, rngs::StdRng};
 
     use super::*;
 

@@ -198,8 +198,7 @@ fn unpadded(mut bytes: Vec<u8>) -> Result<Vec<u8>, SealError> {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng as _;
-    use rand::rngs::StdRng;
+    use rand::{SeedableRng as _, rngs::StdRng};
 
     use super::*;
 
