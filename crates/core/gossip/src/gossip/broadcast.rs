@@ -56,6 +56,12 @@ impl Gossip {
             Kind::Event => &mut self.events,
         };
         queue.push(message.wrapped(), None, token);
+        // Between two checks of the queues they must not grow without end either.
+        let max = self.config.serf.queue_max;
+        let dropped = if queue.len() > 2 * max { queue.prune(max) } else { Vec::new() };
+        for token in dropped {
+            self.finished(token);
+        }
         self.arm_rounds();
     }
 

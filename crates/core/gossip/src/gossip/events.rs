@@ -17,10 +17,15 @@ pub enum EventError {
     Leaving,
 }
 
+/// Events that are remembered at once; all of them stand in each push/pull.
+const EVENTS_MAX: usize = 4096;
+
 /// The events of the last Lamport times, by which one that comes again is known.
 #[derive(Debug)]
 pub(super) struct EventRing {
     slots: Vec<Option<EventSlot>>,
+    /// How many events are in it.
+    len: usize,
     floor: u64,
 }
 
@@ -28,7 +33,7 @@ impl EventRing {
     pub(super) fn new(size: u64, told_up_to: u64) -> Self {
         let size = usize::try_from(size).unwrap_or(usize::MAX).clamp(1, limits::EVENT_SLOTS_MAX);
         let floor = if told_up_to > 0 { told_up_to + 1 } else { 0 };
-        Self { slots: vec![None; size], floor }
+        Self { slots: vec![None; size], len: 0, floor }
     }
 
     /// As it goes into a push/pull.
@@ -46,18 +51,37 @@ impl EventRing {
         if event.time < self.floor || (now > size && event.time < now - size) {
             return false;
         }
+        if !self.make_room(event.time) {
+            return false;
+        }
         let index = usize::try_from(event.time % size).unwrap_or_default();
         let entry = EventInSlot { name: event.name.clone(), payload: event.payload.clone() };
         match &mut self.slots[index] {
             Some(slot) if slot.time == event.time => {
-                if slot.events.contains(&entry) || slot.events.len() >= limits::EVENTS_IN_SLOT_MAX {
+                if slot.events.contains(&entry) {
                     return false;
                 }
                 slot.events.push(entry);
             }
-            slot => *slot = Some(EventSlot { events: vec![entry], time: event.time }),
+            slot => {
+                self.len -= slot.as_ref().map_or(0, |slot| slot.events.len());
+                *slot = Some(EventSlot { events: vec![entry], time: event.time });
+            }
         }
+        self.len += 1;
         true
+    }
+
+    /// Forgets the oldest times, and whatever else may come of them. A single time never gets it all.
+    fn make_room(&mut self, time: u64) -> bool {
+        while self.len >= EVENTS_MAX {
+            let others = self.slots.iter_mut().filter(|slot| slot.as_ref().is_some_and(|slot| slot.time != time));
+            let Some(oldest) = others.min_by_key(|slot| slot.as_ref().map(|slot| slot.time)) else { return false };
+            let Some(forgotten) = oldest.take() else { return false };
+            self.len -= forgotten.events.len();
+            self.floor = self.floor.max(forgotten.time + 1);
+        }
+        time >= self.floor
     }
 }
 

@@ -81,6 +81,20 @@ impl Running {
         answered.await.expect("the member answers")
     }
 
+    /// Waits until the member is so, looking after each of its events and each tenth of a second.
+    pub(crate) async fn until(&mut self, what: &str, so: impl Fn(&Gossip) -> bool + Clone + Send + 'static) {
+        let waiting = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let so = so.clone();
+                if self.with(move |gossip, _| so(gossip)).await {
+                    return;
+                }
+                tokio::time::timeout(Duration::from_millis(100), self.events.recv()).await.ok();
+            }
+        });
+        assert!(waiting.await.is_ok(), "{}: never {what}", self.name);
+    }
+
     /// The first event that the function makes something of; those before it are passed over.
     pub(crate) async fn event<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
         let mut passed = Vec::new();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use muster_gossip::snapshot::Snapshot;
 use muster_gossip::wire::keyring::{Key, Keyring};
 use muster_gossip::{Event, Filter, Gossip, JoinOptions, KeyOperation, MemberEvent, QueryRequest, Status};
 
@@ -200,6 +201,112 @@ async fn who_is_killed_is_seen_as_failed_and_may_be_removed() {
     agent.logs(&["EventMemberFailed", &name]).await;
     agent.run("force-leave", &[&name]).await;
     assert_eq!(agent.member(&name).await[2], "left");
+}
+
+/// Four of each kind: all know all, hear of all events, and miss the same ones.
+#[tokio::test]
+async fn a_mixed_cluster() {
+    if !serf::is_there() {
+        return;
+    }
+    let encoded = STANDARD.encode([9; 32]);
+    let (mut ours, mut agents) = (Vec::new(), Vec::new());
+    for number in 0..4 {
+        let keyring = Keyring::new([Key::new(&[9; 32]).expect("32 bytes are a key")]).expect("it is one key");
+        let name = format!("ours-{number}");
+        ours.push(Running::start(&name, 20 + number, |config| config.keyring = Some(keyring)).await);
+        agents.push(Agent::start(&format!("real-{number}"), &["-encrypt", &encoded]).await);
+    }
+    for running in &mut ours {
+        join(running, &agents[0]).await;
+    }
+    let address = ours[3].address.to_string();
+    for agent in &agents[1..] {
+        agent.run("join", &[&address]).await;
+    }
+    for running in &mut ours {
+        running.until("eight alive members", |gossip| alive(gossip) == 8).await;
+    }
+    ours[1].with(|gossip, now| gossip.user_event(now, "from-ours", b"", false)).await.expect("it is short");
+    agents[2].run("event", &["-coalesce=false", "from-real"]).await;
+    for agent in &mut agents {
+        let (one, other) = (["user-event: from-ours"], ["user-event: from-real"]);
+        let first = agent.logs(&["user-event: from-"]).await;
+        agent.logs(if first.contains(one[0]) { &other } else { &one }).await;
+    }
+    for running in &mut ours {
+        let mut heard = [running.event("event", user_event).await, running.event("event", user_event).await];
+        heard.sort();
+        assert_eq!(heard, ["from-ours", "from-real"]);
+    }
+    drop(ours.pop());
+    agents.remove(0).kill().await;
+    for agent in &mut agents {
+        agent.logs(&["EventMemberFailed: "]).await;
+        agent.logs(&["EventMemberFailed: "]).await;
+    }
+    for running in &mut ours {
+        running.until("six alive members", |gossip| alive(gossip) == 6).await;
+    }
+    let text = agents[0].run("members", &["-status", "failed"]).await;
+    assert!(text.contains("ours-3") && text.contains("real-0"), "{text}");
+}
+
+fn user_event(event: &Event) -> Option<String> {
+    match event {
+        Event::User { name, .. } => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn alive(gossip: &Gossip) -> usize {
+    gossip.members().filter(|member| member.status == Status::Alive).count()
+}
+
+/// As if it had been cut off: it stands still, is taken for failed, and is back.
+#[tokio::test]
+async fn who_stood_still_comes_back() {
+    if !serf::is_there() {
+        return;
+    }
+    let mut ours = Running::start("ours", 10, |_| {}).await;
+    let mut agent = Agent::start("real", &[]).await;
+    join(&mut ours, &agent).await;
+    agent.logs(&["EventMemberJoin: ours"]).await;
+    agent.signal("STOP").await;
+    ours.event("failure", member(MemberEvent::Failed, "real")).await;
+    agent.signal("CONT").await;
+    ours.event("return", member(MemberEvent::Join, "real")).await;
+    assert_eq!(agent.member("ours").await[2], "alive");
+}
+
+/// A member that was started again remembers from its snapshot whom to join and what it was told.
+#[tokio::test]
+async fn a_snapshot_leads_back() {
+    if !serf::is_there() {
+        return;
+    }
+    let agent = Agent::start("real", &[]).await;
+    let mut ours = Running::start("ours", 11, |_| {}).await;
+    let mut snapshot = Snapshot::default();
+    join(&mut ours, &agent).await;
+    agent.run("event", &["-coalesce=false", "before"]).await;
+    let mut text = String::new();
+    let real = ours.with(|gossip, _| gossip.member("real").cloned()).await.expect("it joined");
+    text += &snapshot.record(&Event::Members { kind: MemberEvent::Join, members: vec![real] });
+    assert_eq!(ours.event("user event", user_event).await, "before");
+    let clocks = ours.with(|gossip, _| gossip.clocks()).await;
+    text += &snapshot.record_clocks(clocks);
+    drop(ours);
+
+    let snapshot = Snapshot::replay(&text, false);
+    let resume = snapshot.resume();
+    let mut ours = Running::start("ours-again", 12, |config| config.resume = resume).await;
+    let addresses: Vec<_> = snapshot.alive().values().copied().collect();
+    ours.with(move |gossip, now| gossip.join(now, &addresses, JoinOptions { replay: true })).await;
+    ours.event("join", member(MemberEvent::Join, "real")).await;
+    agent.run("event", &["-coalesce=false", "after"]).await;
+    assert_eq!(ours.event("user event", user_event).await, "after", "what was told before is not told again");
 }
 
 #[tokio::test]

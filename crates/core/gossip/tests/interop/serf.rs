@@ -100,6 +100,13 @@ impl Agent {
         members.split_whitespace().map(str::to_owned).collect()
     }
 
+    /// Such as STOP.
+    pub(crate) async fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = Command::new("kill").args(["-s", signal, &id]).status().await.expect("kill runs");
+        assert!(status.success(), "signal {signal}");
+    }
+
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("it can be killed");
     }

@@ -121,6 +121,26 @@ fn an_event_is_told_and_passed_on_once() {
     assert_eq!(passed_on, 3 * 4);
 }
 
+/// However many come, what is remembered and what waits to be passed on has a limit.
+#[test]
+fn a_flood_of_events_fills_no_memory() {
+    let mut lone = Lone::with_others(2, |_| {});
+    for number in 0..5000_u32 {
+        lone.hear_serf(2, &user_event(600, &number.to_string()));
+    }
+    assert_eq!(payloads(&lone).len(), 4096);
+    // Those of later times push out those of earlier ones.
+    for time in 601..700 {
+        for number in 0..100 {
+            lone.hear_serf(2, &user_event(time, &number.to_string()));
+        }
+    }
+    assert_eq!(payloads(&lone).len(), 4096 + 9900);
+    assert!(lone.gossip.stats().event_queue <= 2 * 4096, "{:?}", lone.gossip.stats());
+    lone.hear_serf(2, &user_event(600, "forgotten, and not told again"));
+    assert_eq!(payloads(&lone).len(), 4096 + 9900);
+}
+
 #[test]
 fn what_happened_before_a_join_is_told_on_demand_only() {
     for (replay, told) in [(false, vec![]), (true, vec!["old"])] {

@@ -83,8 +83,8 @@ fn a_partition_heals() {
 /// A day of faults: members crash, leave, come back, pause, are cut off; the network loses packets now and then.
 #[test]
 fn after_any_faults_views_converge() {
-    let (count, hours) = muster_testkit::count((12, 1), (40, 24));
-    with_seeds("after_any_faults_views_converge", muster_testkit::count(2, 5), |seed| {
+    let (count, hours) = muster_testkit::count((12, 1), (25, 24));
+    with_seeds("after_any_faults_views_converge", muster_testkit::count(2, 3), |seed| {
         let mut world = World::new(seed);
         cluster(&mut world, count);
         let mut left = BTreeSet::new();
