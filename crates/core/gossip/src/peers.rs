@@ -10,7 +10,7 @@ use rand::{Rng, RngExt as _};
 
 use crate::Time;
 use crate::suspicion::Suspicion;
-use crate::wire::message::{Alive, NodeState, address_bytes, socket_address};
+use crate::wire::message::{Alive, NodeState, address_bytes};
 
 /// Lowest, highest and current version of memberlist, and the same of Serf.
 pub type Versions = [u8; 6];
@@ -226,18 +226,18 @@ pub(crate) struct VersionError {
     pub max: u8,
 }
 
-/// A peer as an alive message tells of it.
-pub(crate) fn peer_from(alive: &Alive, now: Time) -> Option<Peer> {
-    Some(Peer {
+/// A peer of which an alive message tells for the first time; it counts as dead until that is taken in.
+pub(crate) fn new_peer(alive: &Alive, address: SocketAddr, now: Time) -> Peer {
+    Peer {
         name: alive.node.as_str().into(),
-        address: socket_address(&alive.address, alive.port)?,
+        address,
         meta: alive.meta.clone(),
         versions: versions(&alive.versions),
         incarnation: 0,
         state: PeerState::Dead,
         changed: now,
         suspicion: None,
-    })
+    }
 }
 
 /// Whether the dead are still told what happens.

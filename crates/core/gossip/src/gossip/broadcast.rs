@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Gossip, Phase, Timer};
 use crate::Time;
@@ -26,6 +27,8 @@ const BACKLOG: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
+    /// Rounds are this late after multiples of the interval.
+    pub(super) phase: Duration,
     armed: bool,
     last: Time,
     fresh_armed: bool,
@@ -87,11 +90,11 @@ impl Gossip {
         }
         if !self.rounds.armed && self.queues_wait(u32::MAX) {
             self.rounds.armed = true;
-            let pause = match self.config.tuning.at_once {
-                Some(gap) if self.backlog() > BACKLOG => gap,
-                _ => self.config.timing.gossip_interval,
+            let at = match self.config.tuning.at_once {
+                Some(gap) if self.backlog() > BACKLOG => (self.rounds.last + gap).max(self.now),
+                _ => self.next_round(),
             };
-            self.timers.arm((self.rounds.last + pause).max(self.now), Timer::Gossip);
+            self.timers.arm(at, Timer::Gossip);
         }
         if let Some(gap) = self.config.tuning.at_once
             && !self.rounds.fresh_armed
@@ -100,6 +103,13 @@ impl Gossip {
             self.rounds.fresh_armed = true;
             self.timers.arm((self.rounds.last_fresh + gap).max(self.now), Timer::Fresh);
         }
+    }
+
+    /// Rounds come at a fixed interval, each member's at a moment of its own.
+    fn next_round(&self) -> Time {
+        let interval = self.config.timing.gossip_interval.max(Duration::from_millis(1));
+        let since = self.now.saturating_sub(self.rounds.phase).as_nanos() % interval.as_nanos();
+        self.now + interval.saturating_sub(Duration::from_nanos(u64::try_from(since).unwrap_or_default()))
     }
 
     /// What was sent less often than this counts as new: most of its copies leave at once, the rest later, so that a

@@ -190,6 +190,7 @@ impl Gossip {
     }
 
     fn begin(&mut self, meta: Vec<u8>) {
+        self.rounds.phase = self.random_share(self.config.timing.gossip_interval);
         self.incarnation = 1;
         let own = Peer {
             name: self.own.clone(),

@@ -1,13 +1,14 @@
 //! SWIM: who is alive, suspected, dead; and objecting to be taken for dead.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Gossip, Phase, Timer};
 use crate::output::Warning;
-use crate::peers::{Peer, PeerState, VERSIONS, peer_from, versions};
+use crate::peers::{PeerState, VERSIONS, new_peer, versions};
 use crate::suspicion::{Suspicion, SuspicionWait};
 use crate::wire::limits;
-use crate::wire::message::{Alive, Dead, Message, Suspect};
+use crate::wire::message::{Alive, Dead, Message, Suspect, socket_address};
 
 impl Gossip {
     pub(super) fn alive(&mut self, alive: &Alive) {
@@ -22,31 +23,26 @@ impl Gossip {
             return;
         }
         // An address that is none, or a limit: such a member cannot be talked to.
-        let Some(new) = peer_from(alive, self.now) else { return };
+        let Some(address) = socket_address(&alive.address, alive.port) else { return };
         if alive.meta.len() > limits::META_MAX || alive.node.is_empty() {
             return;
         }
-        let mut moved = false;
         match self.peers.get(&alive.node) {
-            None if self.peers.len() >= limits::NODES_MAX => return,
-            None => self.peers.insert(new.clone(), &mut *self.rng),
-            Some(known) if known.address != new.address => {
-                // The name of a member that left may be taken by another machine; that of a failed one may not.
-                if known.state != PeerState::Left {
-                    return self.name_conflict(&alive.node, new.address);
-                }
-                moved = true;
+            Some(known) if is_own && known.address == address => {
+                let incarnation = known.incarnation;
+                return self.alive_of_own(alive, incarnation);
+            }
+            // Most news are old.
+            Some(known) if known.address == address && alive.incarnation <= known.incarnation => return,
+            // The name of a member that left may be taken by another machine; that of a failed one may not.
+            Some(known) if known.address != address && known.state != PeerState::Left => {
+                return self.name_conflict(&alive.node, address);
             }
             Some(_) => {}
+            None if self.peers.len() >= limits::NODES_MAX => return,
+            None => self.peers.insert(new_peer(alive, address, self.now), &mut *self.rng),
         }
-        let Some(known) = self.peers.get(&alive.node) else { return };
-        if is_own {
-            return self.alive_of_own(alive, known.incarnation);
-        }
-        if alive.incarnation <= known.incarnation && !moved {
-            return;
-        }
-        self.accept_alive(alive, new);
+        self.accept_alive(alive, address);
     }
 
     fn alive_of_own(&mut self, alive: &Alive, incarnation: u32) {
@@ -60,13 +56,13 @@ impl Gossip {
         self.refute(alive.incarnation, &alive.node.clone());
     }
 
-    fn accept_alive(&mut self, alive: &Alive, new: Peer) {
+    fn accept_alive(&mut self, alive: &Alive, address: SocketAddr) {
         let Some(peer) = self.peers.get_mut(&alive.node) else { return };
-        let (was, old_meta) = (peer.state, std::mem::take(&mut peer.meta));
+        let was = peer.state;
+        let old_meta = std::mem::replace(&mut peer.meta, alive.meta.clone());
         peer.suspicion = None;
         peer.incarnation = alive.incarnation;
-        peer.meta = new.meta;
-        peer.address = new.address;
+        peer.address = address;
         if alive.versions.len() >= 6 {
             peer.versions = versions(&alive.versions);
         }

@@ -7,6 +7,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use muster_gossip::Tuning;
 use world::World;
 
 /// Set while the tests are built, only this seed is run.
@@ -31,8 +32,12 @@ fn with_seeds(test: &str, seeds: u64, scenario: impl Fn(u64)) {
 
 /// Members that all know each other.
 fn cluster(world: &mut World, count: usize) {
+    cluster_by(world, count, Tuning::ours());
+}
+
+fn cluster_by(world: &mut World, count: usize, tuning: Tuning) {
     for number in 0..count {
-        world.add(|_| {});
+        world.add(|config| config.tuning = tuning);
         if number > 0 {
             world.join(number, 0);
         }

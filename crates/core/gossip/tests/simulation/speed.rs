@@ -6,7 +6,7 @@ use muster_gossip::{MemberEvent, Tuning};
 use rand::RngExt as _;
 
 use crate::world::{Told, World};
-use crate::{all_see, cluster, percentile, with_seeds};
+use crate::{all_see, cluster, cluster_by, percentile, with_seeds};
 
 /// Everybody at once joins the first.
 fn join_all(seed: u64, count: usize, tuning: Tuning) -> Duration {
@@ -48,11 +48,10 @@ fn a_large_cluster_joins() {
 }
 
 /// Events to all others: the times of each receipt, and how many never came.
-fn events(seed: u64, count: usize, loss: f64, rounds: usize) -> (Vec<Duration>, usize) {
+fn events(seed: u64, count: usize, rounds: usize, tuning: Tuning) -> (Vec<Duration>, usize) {
     let mut world = World::new(seed);
-    cluster(&mut world, count);
+    cluster_by(&mut world, count, tuning);
     world.run_for(Duration::from_secs(10));
-    world.network.loss = loss;
     let (mut times, mut missing) = (Vec::new(), 0);
     for round in 0..rounds {
         world.told.clear();
@@ -77,7 +76,7 @@ fn events_reach_all_in_a_fraction_of_a_second() {
     let counts = muster_testkit::count(vec![30], vec![10, 30, 100, 500]);
     for count in counts {
         with_seeds("events_reach_all_in_a_fraction_of_a_second", 1, |seed| {
-            let (mut times, missing) = events(seed, count, 0.0, muster_testkit::count(10, 40));
+            let (mut times, missing) = events(seed, count, muster_testkit::count(10, 40), Tuning::ours());
             let (median, late) = (percentile(&mut times, 50), percentile(&mut times, 99));
             muster_testkit::figure(&format!("event-{count}-median-ms"), median.as_millis());
             muster_testkit::figure(&format!("event-{count}-99th-ms"), late.as_millis());
@@ -85,6 +84,43 @@ fn events_reach_all_in_a_fraction_of_a_second() {
             assert!(median < Duration::from_millis(150) && late < Duration::from_millis(500), "{median:?}, {late:?}");
         });
     }
+}
+
+/// The same members on the same network, with what we do better and without.
+#[test]
+fn our_rules_are_faster_than_those_of_the_real_agent() {
+    let count = 30;
+    with_seeds("our_rules_are_faster_than_those_of_the_real_agent", 1, |seed| {
+        let median = |tuning| percentile(&mut events(seed, count, muster_testkit::count(5, 40), tuning).0, 50);
+        let (ours, serf) = (median(Tuning::ours()), median(Tuning::serf()));
+        muster_testkit::figure("event-30-median-by-serf-s-rules-ms", serf.as_millis());
+        assert!(ours * 5 < serf, "events: {ours:?} and {serf:?}");
+        let runs = muster_testkit::count(3, 100);
+        let mut joins: Vec<Duration> = (1..=runs).map(|run| join_all(run, count, Tuning::serf())).collect();
+        let (median, slowest) = (percentile(&mut joins, 50), percentile(&mut joins, 100));
+        muster_testkit::figure("join-30-median-by-serf-s-rules-ms", median.as_millis());
+        muster_testkit::figure("join-30-slowest-by-serf-s-rules-ms", slowest.as_millis());
+        let ours = (1..=runs).map(|run| join_all(run, count, Tuning::ours())).max();
+        assert!(ours.is_some_and(|ours| ours <= slowest), "joins: {ours:?} and {slowest:?}");
+    });
+}
+
+/// Without news, a member sends a ping, answers one, and now and then a state.
+#[test]
+fn idle_members_send_little() {
+    with_seeds("idle_members_send_little", 1, |seed| {
+        let count = 30;
+        let mut world = World::new(seed);
+        cluster(&mut world, count);
+        world.run_for(Duration::from_mins(1));
+        let (packets, bytes, seconds) = (world.packets, world.bytes, 60);
+        world.run_for(Duration::from_secs(seconds));
+        let each = u64::try_from(count).expect("it is 30") * seconds;
+        let (packets, bytes) = ((world.packets - packets) * 10 / each, (world.bytes - bytes) / each);
+        muster_testkit::figure("idle-30-tenths-of-packets-per-second", packets);
+        muster_testkit::figure("idle-30-bytes-per-second", bytes);
+        assert!(packets <= 24 && bytes <= 320, "{packets} tenths of packets, {bytes} bytes each second");
+    });
 }
 
 #[test]
