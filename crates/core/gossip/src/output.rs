@@ -1,10 +1,12 @@
 //! What a member of a gossip asks of its driver, and what it tells.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::Time;
 use crate::members::Member;
 use crate::wire::packet::PacketError;
+use crate::wire::record::Secret;
 use crate::wire::stream::StreamError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,10 +141,10 @@ pub struct KeyReport {
     pub members: usize,
     pub responses: usize,
     pub errors: usize,
-    pub messages: std::collections::BTreeMap<String, String>,
+    pub messages: BTreeMap<String, String>,
     /// How many have each key, which is in base64.
-    pub keys: std::collections::BTreeMap<String, usize>,
-    pub primary_keys: std::collections::BTreeMap<String, usize>,
+    pub keys: BTreeMap<Secret<String>, usize>,
+    pub primary_keys: BTreeMap<Secret<String>, usize>,
 }
 
 impl KeyReport {

@@ -45,20 +45,25 @@ pub(super) enum Kind {
 
 impl Gossip {
     pub(super) fn broadcast(&mut self, about: &Arc<str>, message: &Message, token: Option<Token>) {
-        let replaced = self.broadcasts.push(message.encode(), Some(about.clone()), token);
-        if let Some(token) = replaced {
+        let message = message.encode();
+        let over = if self.fits(&message) { self.broadcasts.push(message, Some(about.clone()), token) } else { token };
+        if let Some(token) = over {
             self.finished(token);
         }
         self.arm_rounds();
     }
 
     pub(super) fn broadcast_serf(&mut self, kind: Kind, message: &SerfMessage, token: Option<Token>) {
+        let message = message.wrapped();
+        if !self.fits(&message) {
+            return token.into_iter().for_each(|token| self.finished(token));
+        }
         let queue = match kind {
             Kind::Intent => &mut self.intents,
             Kind::Query => &mut self.queries,
             Kind::Event => &mut self.events,
         };
-        queue.push(message.wrapped(), None, token);
+        queue.push(message, None, token);
         // Between two checks of the queues they must not grow without end either.
         let max = self.config.serf.queue_max;
         let dropped = if queue.len() > 2 * max { queue.prune(max) } else { Vec::new() };
@@ -66,6 +71,11 @@ impl Gossip {
             self.finished(token);
         }
         self.arm_rounds();
+    }
+
+    /// What is longer than a packet, as a peer with other limits may send it, would wait for ever.
+    fn fits(&self, message: &[u8]) -> bool {
+        message.len() + packet::COMPOUND_PART <= packet::room(self.keyring.as_ref())
     }
 
     pub(super) fn tell_alive(&mut self, peer: &Peer, token: Option<Token>) {
@@ -88,6 +98,17 @@ impl Gossip {
         if self.peers.len() < 2 || self.phase == Phase::Left {
             return;
         }
+        self.arm_regular_round();
+        if let Some(gap) = self.config.tuning.at_once
+            && !self.rounds.fresh_armed
+            && self.queues_wait(self.fresh_below())
+        {
+            self.rounds.fresh_armed = true;
+            self.timers.arm((self.rounds.last_fresh + gap).max(self.now), Timer::Fresh);
+        }
+    }
+
+    fn arm_regular_round(&mut self) {
         if !self.rounds.armed && self.queues_wait(u32::MAX) {
             self.rounds.armed = true;
             let at = match self.config.tuning.at_once {
@@ -95,13 +116,6 @@ impl Gossip {
                 _ => self.next_round(),
             };
             self.timers.arm(at, Timer::Gossip);
-        }
-        if let Some(gap) = self.config.tuning.at_once
-            && !self.rounds.fresh_armed
-            && self.queues_wait(self.fresh_below())
-        {
-            self.rounds.fresh_armed = true;
-            self.timers.arm((self.rounds.last_fresh + gap).max(self.now), Timer::Fresh);
         }
     }
 
@@ -137,6 +151,9 @@ impl Gossip {
         let own = self.own.clone();
         let hears = |peer: &Peer| peer.name != own && hears_gossip(peer, now, to_the_dead);
         let targets = self.peers.pick(self.config.timing.gossip_nodes, &mut *self.rng, hears);
+        if targets.is_empty() {
+            return self.arm_regular_round();
+        }
         for target in targets {
             let drawn = self.draw(packet::room(self.keyring.as_ref()), below);
             if drawn.is_empty() {

@@ -10,6 +10,7 @@ use super::queries::{Purpose, QueryError, QueryRequest};
 use crate::Time;
 use crate::output::{Event, KeyReport, Operation, QueryId};
 use crate::wire::keyring::{Key, KeyError};
+use crate::wire::record::Secret;
 use crate::wire::serf::{KeyRequest, KeyResponse, SerfMessage};
 
 pub(super) mod internal {
@@ -66,7 +67,8 @@ impl KeyTally {
             self.report.messages.insert(from.to_owned(), response.message);
         }
         if self.list && response.result {
-            let mut count = |counts: fn(&mut KeyReport) -> &mut BTreeMap<String, usize>, key: String| {
+            let mut count = |counts: fn(&mut KeyReport) -> &mut BTreeMap<Secret<String>, usize>,
+                             key: Secret<String>| {
                 *counts(&mut self.report).entry(key).or_default() += 1;
             };
             response.keys.into_iter().for_each(|key| count(|report| &mut report.keys, key));
@@ -89,7 +91,7 @@ impl Gossip {
         let report = KeyReport { members, ..KeyReport::default() };
         let tally = KeyTally { list: *operation == KeyOperation::List, report };
         let id = self.operation();
-        let payload = SerfMessage::KeyRequest(KeyRequest { key }).encode();
+        let payload = SerfMessage::KeyRequest(KeyRequest { key: Secret::new(key) }).encode();
         let request = QueryRequest { name: name.to_owned(), payload, ..QueryRequest::default() };
         self.ask(request, Purpose::Keys(id, tally))?;
         Ok(id)
@@ -136,9 +138,9 @@ impl Gossip {
             return Err("Failed to decode key request".to_owned());
         };
         let changed = match name {
-            internal::INSTALL_KEY => Key::new(&key).and_then(|key| keyring.add(key)),
-            internal::USE_KEY => keyring.choose(&key),
-            _ => keyring.remove(&key),
+            internal::INSTALL_KEY => Key::new(key.expose()).and_then(|key| keyring.add(key)),
+            internal::USE_KEY => keyring.choose(key.expose()),
+            _ => keyring.remove(key.expose()),
         };
         changed.map_err(|error: KeyError| error.to_string())
     }
@@ -149,8 +151,8 @@ impl Gossip {
             None => "Keyring is empty (encryption not enabled)".clone_into(&mut response.message),
             Some(keyring) => {
                 response.result = true;
-                response.keys = keyring.keys().iter().map(|key| STANDARD.encode(key.expose())).collect();
-                response.primary = STANDARD.encode(keyring.primary().expose());
+                response.keys = keyring.keys().iter().map(|key| Secret::new(STANDARD.encode(key.expose()))).collect();
+                response.primary = Secret::new(STANDARD.encode(keyring.primary().expose()));
             }
         }
         let total = response.keys.len();

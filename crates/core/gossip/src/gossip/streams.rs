@@ -29,6 +29,8 @@ enum Purpose {
     Accepted,
     Join(Operation),
     Sync,
+    /// As a join, of a member that failed and may be back.
+    Reconnect,
     Ping,
 }
 
@@ -119,7 +121,7 @@ impl Gossip {
     }
 
     fn push_pull_with(&mut self, address: SocketAddr, purpose: Purpose) {
-        let state = StreamMessage::PushPull(self.local_state(matches!(purpose, Purpose::Join(_))));
+        let state = StreamMessage::PushPull(self.local_state(matches!(purpose, Purpose::Join(_) | Purpose::Reconnect)));
         let bytes = self.sealed(&state);
         let deadline = self.now + self.config.timing.stream_timeout;
         self.open_stream(address, purpose, bytes, deadline);
@@ -197,7 +199,7 @@ impl Gossip {
         match stream.purpose {
             Purpose::Join(operation) => self.join_step(operation, stream.peer, Err(reason.to_owned())),
             Purpose::Ping => self.stream_ping_ended(id, None),
-            Purpose::Accepted | Purpose::Sync => {}
+            Purpose::Accepted | Purpose::Sync | Purpose::Reconnect => {}
         }
     }
 
@@ -251,7 +253,7 @@ impl Gossip {
                     if merged { Ok(()) } else { Err("protocol versions differ".to_owned()) },
                 );
             }
-            (Purpose::Sync, StreamMessage::PushPull(remote)) => {
+            (Purpose::Sync | Purpose::Reconnect, StreamMessage::PushPull(remote)) => {
                 self.drop_stream(id);
                 self.merge_from(peer, &remote, false);
             }
@@ -280,11 +282,9 @@ impl Gossip {
         }
     }
 
-    /// The address of a member, for a reconnection.
     pub(super) fn reconnect_to(&mut self, name: &Arc<str>) {
         if let Some(address) = self.members.get(name).map(|member| member.address) {
-            let now = self.now;
-            self.join(now, &[address], JoinOptions { replay: true });
+            self.push_pull_with(address, Purpose::Reconnect);
         }
     }
 }

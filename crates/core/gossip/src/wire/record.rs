@@ -63,6 +63,36 @@ macro_rules! record {
 }
 pub(crate) use record;
 
+/// Keys of the cluster, raw or in base64: `Debug` does not show them.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Secret<T>(T);
+
+impl<T> Secret<T> {
+    pub fn new(secret: T) -> Self {
+        Self(secret)
+    }
+
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> std::fmt::Debug for Secret<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+impl<T: Field> Field for Secret<T> {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+
+    fn read(name: &'static str, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        T::read(name, reader).map(Self)
+    }
+}
+
 macro_rules! integers {
     ($($type:ty => $write:ident as $wide:ty),*) => {$(
         impl Field for $type {
@@ -155,7 +185,7 @@ macro_rules! lists {
     )*};
 }
 
-lists!(String, limits::NAMES_MAX; Vec<u8>, limits::FILTERS_MAX; f64, limits::DIMENSIONS_MAX);
+lists!(String, limits::NAMES_MAX; Secret<String>, limits::NAMES_MAX; Vec<u8>, limits::FILTERS_MAX; f64, limits::DIMENSIONS_MAX);
 
 /// Maps; Go writes their keys in no order, we in that of the alphabet.
 macro_rules! maps {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::message::encoded;
 use super::msgpack::{self, DecodeError, Reader};
-use super::record::{Field, Record, record};
+use super::record::{Field, Record, Secret, record};
 use super::{limits, message};
 
 pub mod kind {
@@ -125,15 +125,15 @@ record! {
 }
 
 record! {
-    KeyRequest { "Key" => key: Vec<u8>, }
+    KeyRequest { "Key" => key: Secret<Vec<u8>>, }
 }
 
 record! {
     KeyResponse {
         /// In base64.
-        "Keys" => keys: Vec<String>,
+        "Keys" => keys: Vec<Secret<String>>,
         "Message" => message: String,
-        "PrimaryKey" => primary: String,
+        "PrimaryKey" => primary: Secret<String>,
         "Result" => result: bool,
     }
 }

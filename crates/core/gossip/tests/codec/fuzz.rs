@@ -97,7 +97,7 @@ fn damaged_bytes_are_read_or_refused() {
     for bytes in &streams {
         read_stream(bytes, &mut rng);
     }
-    for _ in 0..muster_testkit::count(20_000, 5_000_000) {
+    for _ in 0..muster_testkit::count(6_000, 5_000_000) {
         let other = &packets[rng.random_range(0..packets.len())];
         let packet = damage(&packets[rng.random_range(0..packets.len())], other, &mut rng);
         read_packet(&packet, None);
@@ -111,7 +111,7 @@ fn damaged_bytes_are_read_or_refused() {
 #[test]
 fn noise_is_read_or_refused() {
     let mut rng = StdRng::seed_from_u64(8);
-    for _ in 0..muster_testkit::count(20_000, 5_000_000) {
+    for _ in 0..muster_testkit::count(6_000, 5_000_000) {
         let mut noise = vec![0; rng.random_range(0..200)];
         rng.fill_bytes(&mut noise);
         if let Some(first) = noise.first_mut() {
@@ -126,7 +126,7 @@ fn noise_is_read_or_refused() {
 #[test]
 fn a_member_survives_damage() {
     let (packets, streams) = corpus();
-    for seed in 0..muster_testkit::count(3, 50) {
+    for seed in 0..muster_testkit::count(2, 50) {
         let mut rng = StdRng::seed_from_u64(seed);
         let address = SocketAddr::from(([127, 0, 0, 1], 7946));
         let config = Config::new("ours", address);
@@ -134,7 +134,7 @@ fn a_member_survives_damage() {
             Gossip::new(config, Box::new(StdRng::seed_from_u64(seed)), Duration::ZERO).expect("fixtures can be read");
         let from = SocketAddr::from(([127, 0, 0, 2], 7946));
         let mut now = Duration::ZERO;
-        for _ in 0..muster_testkit::count(2000, 20_000) {
+        for _ in 0..muster_testkit::count(1000, 20_000) {
             now += Duration::from_millis(rng.random_range(0..300));
             gossip.tick(now);
             let other = &packets[rng.random_range(0..packets.len())];

@@ -7,7 +7,7 @@ use muster_gossip::wire::message::{
     Ack, Alive, Dead, ErrorReply, IndirectPing, Message, Nack, NodeState, Ping, PushPullHeader, Suspect,
 };
 use muster_gossip::wire::packet::{self, PacketError, Wrap};
-use muster_gossip::wire::record::Record;
+use muster_gossip::wire::record::{Record, Secret};
 use muster_gossip::wire::serf::{
     EventInSlot, EventSlot, JoinIntent, KeyRequest, KeyResponse, LeaveIntent, MemberRecord, PushPullState, Query,
     QueryResponse, RelayAddress, RelayHeader, SerfMessage, TagFilter, UserEvent, decode_tags, encode_tags,
@@ -116,9 +116,10 @@ fn serf_message() -> impl Strategy<Value = SerfMessage> {
         (any::<(u32, u32, u64)>(), text(), bytes(500)).prop_map(|((flags, id, time), from, payload)| {
             SerfMessage::QueryResponse(QueryResponse { flags, from, id, time, payload })
         }),
-        (bytes(33)).prop_map(|key| SerfMessage::KeyRequest(KeyRequest { key })),
+        (bytes(33)).prop_map(|key| SerfMessage::KeyRequest(KeyRequest { key: Secret::new(key) })),
         (vec(text(), 0..5), text(), text(), any::<bool>()).prop_map(|(keys, message, primary, result)| {
-            SerfMessage::KeyResponse(KeyResponse { keys, message, primary, result })
+            let keys = keys.into_iter().map(Secret::new).collect();
+            SerfMessage::KeyResponse(KeyResponse { keys, message, primary: Secret::new(primary), result })
         }),
         (bytes(17), any::<u16>(), text(), bytes(100)).prop_map(|(address, port, name, inner)| {
             let destination = RelayAddress { address, port, zone: String::new() };
@@ -150,7 +151,7 @@ fn keyring() -> impl Strategy<Value = Option<Keyring>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: muster_testkit::count(64, 5000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: muster_testkit::count(32, 5000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn packets(
@@ -267,4 +268,10 @@ fn a_state_that_promises_too_much_is_refused_at_once() {
     }
     let empty: BTreeMap<String, String> = BTreeMap::new();
     assert_eq!(decode_tags(&encode_tags(&empty)), empty);
+}
+
+#[test]
+fn keys_are_not_printed() {
+    let request = KeyRequest { key: Secret::new(b"a secret of sixteen".to_vec()) };
+    assert_eq!(format!("{request:?}"), "KeyRequest { key: [redacted] }");
 }

@@ -141,6 +141,19 @@ fn a_flood_of_events_fills_no_memory() {
     assert_eq!(payloads(&lone).len(), 4096 + 9900);
 }
 
+/// It would wait for a packet that has room for it.
+#[test]
+fn what_no_packet_holds_is_not_passed_on() {
+    let mut lone = Lone::with_others(2, |_| {});
+    lone.hear_serf(2, &user_event(5, &"x".repeat(1400)));
+    assert_eq!(payloads(&lone).len(), 1);
+    assert_eq!(lone.gossip.stats().event_queue, 0);
+    lone.run_for(SECOND);
+    lone.clear();
+    lone.run_for(Duration::from_millis(900));
+    assert!(lone.sent.len() < 20, "{} messages", lone.sent.len());
+}
+
 #[test]
 fn what_happened_before_a_join_is_told_on_demand_only() {
     for (replay, told) in [(false, vec![]), (true, vec!["old"])] {
