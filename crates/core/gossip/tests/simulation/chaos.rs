@@ -84,7 +84,7 @@ fn a_partition_heals() {
 #[test]
 fn after_any_faults_views_converge() {
     let (count, hours) = muster_testkit::count((12, 1), (25, 24));
-    with_seeds("after_any_faults_views_converge", muster_testkit::count(2, 3), |seed| {
+    with_seeds("after_any_faults_views_converge", muster_testkit::count(2, 5), |seed| {
         let mut world = World::new(seed);
         cluster(&mut world, count);
         let mut left = BTreeSet::new();
@@ -99,6 +99,8 @@ fn after_any_faults_views_converge() {
         repair(&mut world, &left);
         let up = (0..count).filter(|number| world.is_up(*number)).count();
         let converged = world.run_until(Duration::from_hours(1), |world| all_see(world, up));
+        let seconds = converged.unwrap_or_default().as_secs();
+        muster_testkit::figure(&format!("converged-after-{hours}-h-of-faults-{count}-members-s"), seconds);
         assert!(converged.is_some(), "{up} members are up, and not all know it: {:?}", views(&world));
         for number in (0..count).filter(|number| world.is_up(*number)) {
             for gone in &left {
