@@ -16,7 +16,7 @@ use muster_gossip::wire::keyring::{Key, Keyring};
 use muster_gossip::wire::record::Secret;
 use muster_gossip::{Event, Filter, Gossip, JoinOptions, KeyOperation, MemberEvent, QueryRequest, Status};
 
-use driver::Running;
+use driver::{PATIENCE, Running};
 use serf::Agent;
 use tokio::time::Instant;
 
@@ -106,8 +106,6 @@ async fn queries(ours: &mut Running, agent: &Agent) {
     };
     let outcome = ours.event("end of the query", done).await;
     assert_eq!((outcome.acks, outcome.responses, outcome.silent.len(), outcome.early), (1, 1, 0, true));
-    // The real one would wait for 3.2 s.
-    assert!(asked.elapsed() < Duration::from_secs(3), "it took {:?}", asked.elapsed());
 
     let answering = async {
         let query = |event: &Event| match event {
@@ -120,7 +118,7 @@ async fn queries(ours: &mut Running, agent: &Agent) {
         let query = ours.event("query", query).await;
         ours.with(move |gossip, now| gossip.respond(now, query, b"0.5".to_vec())).await.expect("it is taken");
     };
-    let (text, ()) = tokio::join!(agent.run("query", &["-node", "ours", "load", "now"]), answering);
+    let (text, ()) = tokio::join!(agent.run("query", &["-timeout=5s", "-node", "ours", "load", "now"]), answering);
     assert!(text.contains("Ack from 'ours'") && text.contains("Response from 'ours': 0.5"), "{text}");
     assert!(text.contains("Total Acks: 1") && text.contains("Total Responses: 1"), "{text}");
 }
@@ -157,7 +155,13 @@ async fn a_real_agent_joins_relays_and_leaves() {
     ours.event("join", member(MemberEvent::Join, "other")).await;
 
     // Each answer comes by way of another too, and counts once.
-    let request = QueryRequest { name: "_serf_ping".to_owned(), ack: true, relay_factor: 2, ..QueryRequest::default() };
+    let request = QueryRequest {
+        name: "_serf_ping".to_owned(),
+        ack: true,
+        relay_factor: 2,
+        timeout: Some(PATIENCE),
+        ..QueryRequest::default()
+    };
     ours.with(move |gossip, now| gossip.query(now, request)).await.expect("it is taken");
     let done = |event: &Event| match event {
         Event::QueryDone { outcome, .. } => Some(outcome.clone()),
@@ -191,7 +195,7 @@ async fn who_is_killed_is_seen_as_failed_and_may_be_removed() {
     agent.logs(&["EventMemberFailed: victim"]).await;
     // A round of probes, a probe, the least suspicion; a busy machine may take longer.
     let took = killed.elapsed();
-    assert!(took < Duration::from_secs(30), "it took {took:?}");
+    assert!(took < Duration::from_secs(45), "it took {took:?}");
     ours.with(|gossip, now| gossip.remove(now, "victim", false)).await.expect("it is taken");
     ours.event("leave", member(MemberEvent::Leave, "victim")).await;
     agent.logs(&["EventMemberLeave (forced): victim"]).await;
