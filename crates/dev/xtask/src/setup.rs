@@ -1,12 +1,14 @@
 //! What the tests need of a machine besides Rust, and how it gets there.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::out::{say, seconds};
 use crate::shell::{self, command};
+use crate::workspace;
 
 struct Need {
     /// There when the package is; looked for in the usual folders of programs.
@@ -26,6 +28,10 @@ const NEEDS: [Need; 7] = [
     Need { program: "useradd", package: "passwd", why: "tests of cloud-config make users on nodes" },
 ];
 
+/// Programs that tests speak with and that would start by themselves if they were installed: they are only unpacked,
+/// below `target/tools`.
+const PEERS: [Need; 1] = [Need { program: "serf", package: "serf", why: "our gossip is tested with the real agent" }];
+
 const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Settings of the kernel that many systemd nodes at once need, with the least that will do.
@@ -33,6 +39,11 @@ const SETTINGS: [(&str, u64); 2] = [("fs.inotify.max_user_instances", 8192), ("f
 
 pub(crate) fn ensure() -> Result<()> {
     raise_settings()?;
+    install_missing()?;
+    PEERS.iter().try_for_each(unpack)
+}
+
+fn install_missing() -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !is_there(need.program)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -51,8 +62,8 @@ pub(crate) fn ensure() -> Result<()> {
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     ensure()?;
-    for need in &NEEDS {
-        say(&format!("{:8} {}", need.program, need.why));
+    for need in NEEDS.iter().chain(&PEERS) {
+        say(&format!("{:10} {}", need.program, need.why));
     }
     say(&format!("everything is there ({})", seconds(start.elapsed())));
     Ok(())
@@ -92,16 +103,49 @@ fn install(packages: &[&str]) -> Result<()> {
             packages.join(" ")
         );
     }
-    let apt = |arguments: &[&str]| {
-        let mut words = if root { vec![] } else { vec!["sudo"] };
-        words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
-        words.extend(arguments);
-        command(words[0], &words[1..])
-    };
-    shell::run(apt(&["update"])).context("the lists of packages cannot be fetched")?;
+    update_lists(root)?;
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
     arguments.extend(packages);
-    shell::run(apt(&arguments))
+    shell::run(apt(root, &arguments))
+}
+
+fn update_lists(root: bool) -> Result<()> {
+    shell::run(apt(root, &["update"])).context("the lists of packages cannot be fetched")
+}
+
+fn apt(root: bool, arguments: &[&str]) -> Command {
+    let mut words = if root { vec![] } else { vec!["sudo"] };
+    words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
+    words.extend(arguments);
+    command(words[0], &words[1..])
+}
+
+/// A machine without apt goes without: the tests that want the program say that they are skipped.
+fn unpack(need: &Need) -> Result<()> {
+    let tools = workspace::root().join("target/tools");
+    if !is_there("apt-get") || tools.join("usr/bin").join(need.program).exists() {
+        return Ok(());
+    }
+    say(&format!("missing: {} (package {}, unpacked to target/tools): {}", need.program, need.package, need.why));
+    fs_err::create_dir_all(&tools)?;
+    let fetch = || {
+        // The folder may be closed to apt's own user.
+        let mut fetch = command("apt-get", &["-qq", "-o", "APT::Sandbox::User=root", "download", need.package]);
+        fetch.current_dir(&tools);
+        fetch
+    };
+    if shell::run(fetch()).is_err() {
+        update_lists(is_root()?)?;
+        shell::run(fetch())?;
+    }
+    for entry in fs_err::read_dir(&tools)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            shell::run(command("dpkg-deb", &["-x".as_ref(), path.as_os_str(), tools.as_os_str()]))?;
+            fs_err::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

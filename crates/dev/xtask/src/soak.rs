@@ -28,7 +28,7 @@ struct Soak {
     tests: &'static [&'static str],
 }
 
-const SOAKS: [Soak; 2] = [
+const SOAKS: [Soak; 3] = [
     Soak {
         name: "kill",
         what: "`up` and `down` of the real program are killed (SIGKILL) at a random step that they wrote down, and run again. \
@@ -40,6 +40,12 @@ const SOAKS: [Soak; 2] = [
         what: "The engine is cut off at every call to the store and to the provider in turn, with the fake provider's faults \
                on top, and run again over what is left.",
         tests: &["-p", "muster-engine", "crash"],
+    },
+    Soak {
+        name: "gossip",
+        what: "Hundreds of members in one process, by seed: packets are lost, members pause, come, leave and are cut off, and \
+               damaged packets are decoded.",
+        tests: &["-p", "muster-gossip"],
     },
 ];
 

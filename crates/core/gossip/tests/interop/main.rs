@@ -93,7 +93,6 @@ async fn queries(ours: &mut Running, agent: &Agent) {
     let filter = Filter::Tag { tag: "role".to_owned(), expression: "ach".to_owned() };
     let request =
         QueryRequest { name: "uptime".to_owned(), filters: vec![filter], ack: true, ..QueryRequest::default() };
-    let asked = Instant::now();
     ours.with(move |gossip, now| gossip.query(now, request)).await.expect("it is taken");
     let answer = |event: &Event| match event {
         Event::QueryResponse { from, payload, .. } => Some((from.clone(), payload.clone())),

@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 
 use crate::driver::PATIENCE;
 
-const PROGRAM: &str = "/usr/bin/serf";
+/// Unpacked by `cargo xtask setup`.
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../target/tools/usr/bin/serf");
 
 /// `false`, and a line that says so, if the package is not installed.
 pub(crate) fn is_there() -> bool {
     let there = std::path::Path::new(PROGRAM).exists();
     if !there {
-        muster_testkit::skipped("the package serf is not installed");
+        muster_testkit::skipped("the real serf is not there: `cargo xtask setup` fetches it");
     }
     there
 }
