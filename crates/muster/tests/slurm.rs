@@ -130,16 +130,16 @@ mod story {
     use super::*;
 
     /// What the head writes for the compute nodes to wait for: all nodes have one `/home`.
-    const GATE: &str = "/home/ana/gate";
+    const GATE: &str = "/home/student/gate";
 
     /// Variables that hold scripts, and as whom these run.
     const SCRIPTS: [(&str, &str); 8] = [
         ("prolog_slurmctld", "slurm"),
         ("prolog", "root"),
-        ("task_prolog", "ana"),
-        ("srun_prolog", "ana"),
-        ("srun_epilog", "ana"),
-        ("task_epilog", "ana"),
+        ("task_prolog", "student"),
+        ("srun_prolog", "student"),
+        ("srun_epilog", "student"),
+        ("task_epilog", "student"),
         ("epilog", "root"),
         ("epilog_slurmctld", "slurm"),
     ];
@@ -151,8 +151,8 @@ mod story {
 vars:
   shared_home: true
   users:
-    - {{ name: ana, uid: 2001 }}
-    - {{ name: ben, uid: 2002, account: physics, admin: true }}
+    - {{ name: student, uid: 2001 }}
+    - {{ name: tutor, uid: 2002, account: physics, admin: true }}
 {vars}
 groups:
   head: {{ recipe: slurm/head, image: debian-12, size: {{ memory: 768M }} }}
@@ -274,7 +274,7 @@ groups:
     }
 
     fn runs_scripts_around_jobs(place: &Sandbox) {
-        as_user(place, "head-1", "ana", "srun -w compute-1 true").success();
+        as_user(place, "head-1", "student", "srun -w compute-1 true").success();
         for (name, user) in SCRIPTS {
             let node = if name.contains("slurmctld") || name.contains("srun") { "head-1" } else { "compute-1" };
             let file = format!("/tmp/who/{name}-{user}");
@@ -288,15 +288,16 @@ groups:
         let names = exec(place, "head-1", &["srun", "-N", "2", "hostname"]).success().stdout;
         assert_eq!(lines(&names), ["compute-1", "compute-2"]);
         let array = "sbatch --parsable --wait --array=1-20 --wrap 'echo $GREETING $SLURM_ARRAY_TASK_ID'";
-        let job = as_user(place, "login-1", "ana", array).success().stdout;
+        let job = as_user(place, "login-1", "student", array).success().stdout;
         let job = job.trim();
-        assert_eq!(accounted(place, job, 20), vec!["ana|users|COMPLETED"; 20]);
-        let said = as_user(place, "head-1", "ana", &format!("cat slurm-{job}_20.out")).success().stdout;
+        assert_eq!(accounted(place, job, 20), vec!["student|users|COMPLETED"; 20]);
+        let said = as_user(place, "head-1", "student", &format!("cat slurm-{job}_20.out")).success().stdout;
         assert_eq!(said, "hello 20\n", "the prolog, and the home that all nodes share");
         let nobody = exec(place, "head-1", &["runuser", "-u", "nobody", "--", "srun", "-D", "/", "true"]);
         assert!(nobody.code != 0 && nobody.stderr.contains("Invalid account"), "{nobody}");
-        let admins = exec(place, "head-1", &["sacctmgr", "-nP", "show", "user", "ben", "format=user,admin"]).success();
-        assert_eq!(admins.stdout, "ben|Administrator\n");
+        let admins =
+            exec(place, "head-1", &["sacctmgr", "-nP", "show", "user", "tutor", "format=user,admin"]).success();
+        assert_eq!(admins.stdout, "tutor|Administrator\n");
     }
 
     fn grows(place: &Sandbox) {
@@ -314,7 +315,7 @@ groups:
     /// A job on a node that leaves is named at the deadline, and waited for otherwise.
     fn shrinks(place: &Sandbox) {
         let line = format!("sbatch --parsable -w compute-4 -J held --wrap 'until test -e {GATE}; do sleep 0.1; done'");
-        let job = as_user(place, "head-1", "ana", &line).success().stdout;
+        let job = as_user(place, "head-1", "student", &line).success().stdout;
         let job = job.trim();
         wait_for("the job to run", Duration::from_secs(30), || {
             let state = exec(place, "head-1", &["squeue", "-h", "-j", job, "-o", "%T"]).success().stdout;
@@ -322,16 +323,16 @@ groups:
         });
         let held = place.muster(&["scale", "compute=2", "--yes", "--drain-timeout", "2s"]);
         assert_ne!(held.code, 0, "{held}");
-        assert!(held.stderr.contains(&format!("job {job} of ana (held): RUNNING")), "{held}");
+        assert!(held.stderr.contains(&format!("job {job} of student (held): RUNNING")), "{held}");
         exec(place, "compute-4", &["true"]).success();
         let scaling = place.start(&["scale", "compute=2", "--yes"]);
         wait_for("the node to drain", Duration::from_secs(30), || {
             let state = exec(place, "head-1", &["sinfo", "-hN", "-n", "compute-4", "-o", "%T"]).success().stdout;
             (state.trim() == "draining" && scaling.is_running()).then_some(())
         });
-        as_user(place, "head-1", "ana", &format!("touch {GATE}")).success();
+        as_user(place, "head-1", "student", &format!("touch {GATE}")).success();
         scaling.wait().success();
-        assert_eq!(accounted(place, job, 1), ["ana|users|COMPLETED"]);
+        assert_eq!(accounted(place, job, 1), ["student|users|COMPLETED"]);
         for node in ["head-1", "login-1"] {
             let left = exec(place, node, &["sinfo", "-hN", "-o", "%N"]).success().stdout;
             assert_eq!(lines(&left), ["compute-1", "compute-2"], "on {node}");
@@ -340,12 +341,12 @@ groups:
 
     /// Who leaves the list may submit no more; what was used stays on record.
     fn loses_a_user(place: &Sandbox) {
-        let fewer = file("", "").replacen("    - { name: ana, uid: 2001 }\n", "", 1);
+        let fewer = file("", "").replacen("    - { name: student, uid: 2001 }\n", "", 1);
         place.write("cluster.yaml", &fewer);
         place.muster(&["up", "--yes"]).success();
-        let refused = as_user(place, "head-1", "ana", "srun true");
+        let refused = as_user(place, "head-1", "student", "srun true");
         assert!(refused.code != 0 && refused.stderr.contains("Invalid account"), "{refused}");
-        let words = ["sacct", "-aXn", "-P", "-S", "now-1hour", "-u", "ana", "-o", "state"];
+        let words = ["sacct", "-aXn", "-P", "-S", "now-1hour", "-u", "student", "-o", "state"];
         let record = exec(place, "head-1", &words).success().stdout;
         assert!(record.lines().count() >= 21, "{record}");
         let names = exec(place, "head-1", &["srun", "-N", "2", "hostname"]).success().stdout;
