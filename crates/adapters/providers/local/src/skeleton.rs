@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 /// Folders and files of `/etc` that programs in `/usr` need and that say nothing about this machine.
 const ETC: &[&str] = &[
     "adduser.conf",
-    "alternatives",
     "bash.bashrc",
     "ca-certificates",
     "ca-certificates.conf",
@@ -76,6 +75,10 @@ const NOBODY: u32 = 65_534;
 /// Top-level folders that a merged `/usr` makes links of, and that are bound where they are real.
 pub(crate) const BESIDE_USR: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
+/// Which packages `/usr` holds, and which of its programs go by which name. As read-only as `/usr`; hundreds of links,
+/// too, whose copies would be most of what a first node waits for.
+const ABOUT_USR: [&str; 2] = ["/var/lib/dpkg", "/etc/alternatives"];
+
 /// Builds the tree unless it is there. `target` appears whole or not at all.
 pub(crate) fn build(target: &Path) -> io::Result<()> {
     if target.exists() {
@@ -101,8 +104,7 @@ pub(crate) fn binds() -> Vec<PathBuf> {
             paths.push(path);
         }
     }
-    // Which packages `/usr` holds.
-    paths.extend(Some(PathBuf::from("/var/lib/dpkg")).filter(|path| path.is_dir()));
+    paths.extend(ABOUT_USR.iter().map(PathBuf::from).filter(|path| path.is_dir()));
     paths
 }
 
@@ -116,6 +118,7 @@ fn folders(root: &Path) -> io::Result<()> {
     for name in var {
         make_dir(&root.join("var").join(name), 0o755)?;
     }
+    make_dir(&root.join("etc/alternatives"), 0o755)?;
     make_dir(&root.join("root"), 0o700)?;
     make_dir(&root.join("tmp"), 0o1777)?;
     make_dir(&root.join("var/tmp"), 0o1777)?;
