@@ -1,0 +1,3 @@
+//! Serf's agent, as scripts and other agents know it, and the client of its RPC.
+
+pub mod rpc;
