@@ -54,6 +54,7 @@ pub(crate) enum Command {
     Exec(commands::exec::Args),
     Shell(commands::shell::Args),
     Down(commands::down::Args),
+    Nodes(commands::nodes::Args),
     Image(commands::image::Args),
     Recipe(commands::recipe::Args),
     Explain(commands::explain::Args),

@@ -3,6 +3,7 @@
 //! Everything here panics when it cannot do its work: a test that cannot be set up has failed.
 
 mod machine;
+mod python;
 mod run;
 mod sandbox;
 mod scale;
@@ -10,6 +11,7 @@ mod traces;
 mod wait;
 
 pub use machine::{can_make_nodes, free_port};
+pub use python::python;
 pub use run::{Output, Running};
 pub use sandbox::{Sandbox, images};
 pub use scale::{count, figure, skipped};

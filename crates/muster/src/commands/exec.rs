@@ -1,6 +1,8 @@
 //! `muster exec`: a command on one node or many, and an account of every one.
 
+use std::collections::HashMap;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use muster_api::{ExecExit, ExecRequest, Frame, FrameKind};
 use muster_engine::TransportLinks;
 use muster_store::NodeRecord;
 use muster_transport::{AgentEndpoint, ExecReceiver, ExecSender};
-use muster_types::{ClusterName, NodeName, NodeSet, NodeSetError, natural_order, split_cluster};
+use muster_types::{Candidate, ClusterName, NodeName, NodeSet, NodeSetError, natural_order, split_cluster};
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
@@ -125,7 +127,11 @@ pub(crate) async fn select(expression: &str, context: &Context) -> Result<(Opene
 pub(crate) async fn choose(expression: &str, opened: &Opened) -> Result<Vec<NodeRecord>, Failure> {
     let set = NodeSet::parse(expression).map_err(wrong)?;
     let records = opened.nodes().await?;
-    let names = set.select(records.iter().map(|record| (&record.name, &record.group))).map_err(|unknown| {
+    let addresses: Vec<Vec<String>> =
+        records.iter().map(|record| record.addresses.iter().map(IpAddr::to_string).collect()).collect();
+    let candidates: Vec<_> =
+        records.iter().zip(&addresses).map(|(record, addresses)| candidate(record, addresses)).collect();
+    let names = set.select_from(&candidates).map_err(|unknown| {
         let there: Vec<NodeName> = records.iter().map(|record| record.name.clone()).collect();
         let hint = format!("nodes of cluster {}: {}", opened.name, muster_types::fold(&there));
         Failure::usage(unknown, hint)
@@ -133,11 +139,21 @@ pub(crate) async fn choose(expression: &str, opened: &Opened) -> Result<Vec<Node
     if names.is_empty() {
         return Err(Failure::usage("no node is meant", format!("`muster status {}` lists them", opened.name)));
     }
-    let chosen = names.into_iter().filter_map(|name| records.iter().find(|record| record.name == name).cloned());
-    Ok(chosen.collect())
+    let by_name: HashMap<&str, &NodeRecord> = records.iter().map(|record| (record.name.as_str(), record)).collect();
+    Ok(names.into_iter().filter_map(|name| by_name.get(name).map(|record| (*record).clone())).collect())
 }
 
-fn wrong(error: NodeSetError) -> Failure {
+/// What expressions may ask of a node.
+fn candidate<'a>(record: &'a NodeRecord, addresses: &'a [String]) -> Candidate<'a> {
+    let addresses = addresses.iter().map(|address| ("address", address.as_str()));
+    Candidate {
+        name: record.name.as_str(),
+        group: record.group.as_str(),
+        attributes: addresses.chain([("phase", record.phase.as_str())]).collect(),
+    }
+}
+
+pub(crate) fn wrong(error: NodeSetError) -> Failure {
     let hint = error.hint.clone();
     Failure::usage(error, hint)
 }

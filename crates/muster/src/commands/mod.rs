@@ -8,6 +8,7 @@ pub(crate) mod image_worker;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod node_init;
+pub(crate) mod nodes;
 pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod reference;

@@ -1,10 +1,17 @@
 //! Reads the notation.
 
-use super::{NODE_SET_NAMES_MAX, NodeSetError, Part};
-use crate::{ClusterName, GroupName, NodeName};
+use regex::RegexBuilder;
 
-/// Digits of a number within brackets at most; so every number fits and counts stay small.
-const DIGITS_MAX: usize = 9;
+use super::expand::{Numbers, Segment, count, expand};
+use super::glob::Glob;
+use super::{NODE_SET_NAMES_MAX, NodeSet, NodeSetError, Operator, Regex, Term};
+use crate::ClusterName;
+
+/// Digits of a number within brackets at most, so that every number and every count fits.
+pub(super) const DIGITS_MAX: usize = 18;
+/// Operators in one expression at most.
+const TERMS_MAX: usize = 4096;
+const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// A text and where it stands in the whole expression, in characters.
 #[derive(Clone, Copy)]
@@ -13,63 +20,154 @@ struct Piece<'a> {
     position: usize,
 }
 
-/// What stands between two commas is made of these.
-enum Segment<'a> {
-    Text(&'a str),
-    Numbers(Vec<Numbers>),
-}
-
-/// `first-last`, each number filled up to `width` with zeros.
-struct Numbers {
-    first: u32,
-    last: u32,
-    width: usize,
-}
-
 /// Takes the cluster off `cluster:set`.
 pub fn split_cluster(text: &str) -> Result<(Option<ClusterName>, &str), NodeSetError> {
-    let Some((cluster, set)) = text.split_once(':') else { return Ok((None, text)) };
+    // A colon of a regular expression is its own.
+    let before = text.find('~').unwrap_or(text.len());
+    let Some((cluster, _)) = text[..before].split_once(':') else { return Ok((None, text)) };
     let name = ClusterName::new(cluster.trim()).map_err(|error| NodeSetError {
         position: 0,
         message: format!("before the colon there should be a cluster: {error}"),
         hint: "write CLUSTER:SET, as in demo:web-[1-3]".to_owned(),
     })?;
-    Ok((Some(name), set))
+    Ok((Some(name), &text[cluster.len() + 1..]))
 }
 
-pub(super) fn parts(text: &str) -> Result<Vec<Part>, NodeSetError> {
-    let mut parts = Vec::new();
+pub(super) fn set(text: &str) -> Result<NodeSet, NodeSetError> {
     let mut room = NODE_SET_NAMES_MAX;
-    for item in split(Piece { text, position: 0 }, true)? {
-        parts.push(part(item.trimmed(), &mut room)?);
+    let (first, mut rest) = next(Piece { text, position: 0 })?;
+    let first = term(first.trimmed(), &mut room)?;
+    let mut terms = Vec::new();
+    while let Some(operator) = rest.text.chars().next().and_then(operator) {
+        if terms.len() == TERMS_MAX {
+            return Err(rest.error(format!("there are more than {TERMS_MAX} operators"), "write ranges or @group"));
+        }
+        let (item, after) = next(rest.from(1))?;
+        terms.push((operator, term(item.trimmed(), &mut room)?));
+        rest = after;
     }
-    Ok(parts)
+    Ok(NodeSet { first, rest: terms })
 }
 
-fn part(item: Piece<'_>, room: &mut usize) -> Result<Part, NodeSetError> {
+fn operator(character: char) -> Option<Operator> {
+    match character {
+        ',' => Some(Operator::Union),
+        '!' => Some(Operator::Difference),
+        '&' => Some(Operator::Intersection),
+        '^' => Some(Operator::SymmetricDifference),
+        _ => None,
+    }
+}
+
+/// The text up to the next operator outside of brackets, and the rest from that on.
+fn next(whole: Piece<'_>) -> Result<(Piece<'_>, Piece<'_>), NodeSetError> {
+    if whole.text.trim_start().starts_with('~') {
+        return Ok(next_behind_regex(whole));
+    }
+    let mut open: Option<Piece<'_>> = None;
+    for (position, (at, character)) in (whole.position..).zip(whole.text.char_indices()) {
+        let here = Piece { text: &whole.text[at..], position };
+        match (character, open) {
+            ('[', None) => open = Some(here),
+            ('[', _) => return Err(here.error("a bracket opens within brackets", "close the first one with ]")),
+            (']', None) => {
+                return Err(here.error("a bracket closes that was not opened", "remove it, or open it with ["));
+            }
+            (']', Some(_)) => open = None,
+            (_, None) if operator(character).is_some() => return Ok((whole.until(at), whole.from(at))),
+            _ => {}
+        }
+    }
+    match open {
+        Some(open) => Err(open.error("the bracket is not closed", "close it with ], as in web-[1-3]")),
+        None => Ok((whole, whole.from(whole.text.len()))),
+    }
+}
+
+/// A regular expression ends at an operator that stands outside of its own brackets; `^` is always its own.
+fn next_behind_regex(whole: Piece<'_>) -> (Piece<'_>, Piece<'_>) {
+    let mut depth = 0_usize;
+    let mut escaped = false;
+    for (at, character) in whole.text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' | '!' | '&' if depth == 0 => return (whole.until(at), whole.from(at)),
+            _ => {}
+        }
+    }
+    (whole, whole.from(whole.text.len()))
+}
+
+fn term(item: Piece<'_>, room: &mut usize) -> Result<Term, NodeSetError> {
     if item.text.is_empty() {
-        return Err(
-            item.error("a name is missing", "write names with single commas between them, as in web-1,db-[1-2]")
-        );
+        let hint = "write names with single operators between them, as in web-1,db-[1-2] or *!web-1";
+        return Err(item.error("a name is missing", hint));
     }
     if matches!(item.text, "*" | "all" | "@*") {
-        return Ok(Part::All);
+        return Ok(Term::All);
     }
-    if let Some(group) = item.text.strip_prefix('@') {
-        let hint = "write one group behind each @, as in @web,@db";
-        return GroupName::new(group).map(Part::Group).map_err(|error| item.after(1).error(error.to_string(), hint));
+    if let Some(expression) = item.text.strip_prefix('~') {
+        return regex(expression, item).map(Term::Regex);
+    }
+    if item.text.starts_with('@') {
+        return Ok(Term::Groups(globs(texts(item.from(1), "the name of a group", room)?)));
+    }
+    if let Some((key, _)) = item.text.split_once('=') {
+        return attribute(item, key, room);
+    }
+    let names = texts(item, "a name", room)?;
+    let is_pattern = item.text.contains(['*', '?']);
+    Ok(if is_pattern { Term::Globs(globs(names)) } else { Term::Names(names) })
+}
+
+fn regex(expression: &str, item: Piece<'_>) -> Result<Regex, NodeSetError> {
+    let wrong = |message: String| item.after(1).error(message, "write one that fits whole names, as in ~web-(1|2).*");
+    if expression.is_empty() {
+        return Err(wrong("a regular expression is missing".to_owned()));
+    }
+    let built = RegexBuilder::new(&format!("^(?:{expression})$")).size_limit(REGEX_BYTES_MAX).build();
+    // The last line says what is wrong; those above it show our own text around the expression.
+    let reason = |error: regex::Error| {
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default();
+        last.strip_prefix("error: ").unwrap_or(last).to_owned()
+    };
+    let whole = built.map_err(|error| wrong(format!("not a regular expression: {}", reason(error))))?;
+    Ok(Regex { text: expression.to_owned(), whole })
+}
+
+fn attribute(item: Piece<'_>, key: &str, room: &mut usize) -> Result<Term, NodeSetError> {
+    let is_key = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    if key.is_empty() {
+        let hint = "write KEY=VALUE, as in role=worker; nodes are left out by !, as in *!role=worker";
+        return Err(item.error("a key is missing", hint));
+    }
+    if !key.chars().all(is_key) {
+        return Err(item.error(format!("`{key}` cannot be a key"), "write KEY=VALUE, as in role=worker"));
+    }
+    let values = texts(item.from(key.len() + 1), "a value", room)?;
+    Ok(Term::Attribute { key: key.to_owned(), values: globs(values) })
+}
+
+fn globs(texts: Vec<String>) -> Vec<Glob> {
+    texts.into_iter().map(Glob::new).collect()
+}
+
+/// What an item stands for: one text, or one for each number of its brackets.
+fn texts(item: Piece<'_>, what: &str, room: &mut usize) -> Result<Vec<String>, NodeSetError> {
+    if item.text.is_empty() {
+        return Err(item.error(format!("{what} is missing"), "write it behind @ or =, as in @web or role=worker"));
     }
     let segments = segments(item)?;
-    let count = segments.iter().map(Segment::count).fold(1, u64::saturating_mul);
-    let left = usize::try_from(count).ok().and_then(|count| room.checked_sub(count));
+    let left = usize::try_from(count(&segments)).ok().and_then(|count| room.checked_sub(count));
     *room = left.ok_or_else(|| {
         let message = format!("the expression stands for more than {NODE_SET_NAMES_MAX} names");
         item.error(message, "narrow the ranges, or write @group or * for many nodes")
     })?;
-    let named = expand(&segments).into_iter().map(|name| {
-        NodeName::new(name).map_err(|error| item.error(error.to_string(), "write the name of a node, as in web-1"))
-    });
-    Ok(Part::Nodes(named.collect::<Result<_, _>>()?))
+    Ok(expand(&segments))
 }
 
 fn segments(item: Piece<'_>) -> Result<Vec<Segment<'_>>, NodeSetError> {
@@ -86,39 +184,59 @@ fn segments(item: Piece<'_>) -> Result<Vec<Segment<'_>>, NodeSetError> {
         if rest.text.is_empty() {
             break;
         }
-        // That every bracket is closed was seen when the commas outside of brackets were looked for.
+        // That every bracket is closed was seen when the operators outside of brackets were looked for.
         let close = rest.text.find(']').unwrap_or(rest.text.len() - 1);
-        let inside = Piece { text: &rest.text[1..close], position: rest.position + 1 };
-        let numbers = split(inside, false)?.into_iter().map(numbers).collect::<Result<_, _>>()?;
-        segments.push(Segment::Numbers(numbers));
+        segments.push(Segment::Numbers(ranges(rest.until(close).from(1))?));
         rest = rest.from(close + 1);
     }
     Ok(segments)
 }
 
-/// One of the ranges within brackets: `7`, `1-3`, `01-20`.
-fn numbers(range: Piece<'_>) -> Result<Numbers, NodeSetError> {
-    let (first, last) = match range.text.split_once('-') {
-        Some((first, last)) => {
-            let start = range.position + first.chars().count() + 1;
-            (Piece { text: first, ..range }, Piece { text: last, position: start })
+/// What stands within brackets.
+fn ranges(inside: Piece<'_>) -> Result<Vec<Numbers>, NodeSetError> {
+    let mut found = Vec::new();
+    let mut rest = inside;
+    loop {
+        let end = rest.text.find(',').unwrap_or(rest.text.len());
+        found.push(range(rest.until(end))?);
+        if end == rest.text.len() {
+            return Ok(found);
         }
-        None => (range, range),
+        rest = rest.from(end + 1);
+    }
+}
+
+/// One of the ranges within brackets: `7`, `1-3`, `01-20`, `1-9/2`.
+fn range(whole: Piece<'_>) -> Result<Numbers, NodeSetError> {
+    let (ends, step) = match whole.text.find('/') {
+        Some(at) => (whole.until(at), Some(whole.from(at + 1))),
+        None => (whole, None),
+    };
+    let (first, last) = match ends.text.find('-') {
+        Some(at) => (ends.until(at), ends.from(at + 1)),
+        None => (ends, ends),
     };
     let (from, to) = (number(first)?, number(last)?);
     let padded = [first, last].iter().any(|number| number.text.len() > 1 && number.text.starts_with('0'));
     if padded && first.text.len() != last.text.len() {
         let message = format!("`{}` and `{}` have different numbers of digits", first.text, last.text);
-        return Err(range.error(message, "fill both up with zeros to the same width, as in [08-12]"));
+        return Err(whole.error(message, "fill both up with zeros to the same width, as in [08-12]"));
     }
     if from > to {
         let hint = format!("write the smaller number first: {}-{}", last.text, first.text);
-        return Err(range.error(format!("the range {} runs backwards", range.text), hint));
+        return Err(whole.error(format!("the range {} runs backwards", ends.text), hint));
     }
-    Ok(Numbers { first: from, last: to, width: if padded { first.text.len() } else { 0 } })
+    let step = match step {
+        None => 1,
+        Some(piece) => match number(piece)? {
+            0 => return Err(piece.error("a step of 0 goes nowhere", "write how far it is to the next, as in 1-9/2")),
+            step => step,
+        },
+    };
+    Ok(Numbers { first: from, last: to, step, width: if padded { first.text.len() } else { 0 } })
 }
 
-fn number(piece: Piece<'_>) -> Result<u32, NodeSetError> {
+fn number(piece: Piece<'_>) -> Result<u64, NodeSetError> {
     let digits = !piece.text.is_empty() && piece.text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits {
         let found = if piece.text.is_empty() { "nothing".to_owned() } else { format!("`{}`", piece.text) };
@@ -130,75 +248,18 @@ fn number(piece: Piece<'_>) -> Result<u32, NodeSetError> {
     number.ok_or_else(|| piece.error(format!("the number {} is too long", piece.text), hint))
 }
 
-/// Splits at commas; at those outside of brackets where there may be brackets.
-fn split(whole: Piece<'_>, brackets: bool) -> Result<Vec<Piece<'_>>, NodeSetError> {
-    let mut items = Vec::new();
-    let (mut start, mut start_position) = (0, whole.position);
-    let mut open: Option<Piece<'_>> = None;
-    for (position, (at, character)) in (whole.position..).zip(whole.text.char_indices()) {
-        let here = Piece { text: &whole.text[at..], position };
-        match (character, open) {
-            ('[', None) if brackets => open = Some(here),
-            ('[', _) => return Err(here.error("a bracket opens within brackets", "close the first one with ]")),
-            (']', None) => {
-                return Err(here.error("a bracket closes that was not opened", "remove it, or open it with ["));
-            }
-            (']', Some(_)) => open = None,
-            (',', None) => {
-                items.push(Piece { text: &whole.text[start..at], position: start_position });
-                (start, start_position) = (at + 1, position + 1);
-            }
-            _ => {}
-        }
-    }
-    if let Some(open) = open {
-        return Err(open.error("the bracket is not closed", "close it with ], as in web-[1-3]"));
-    }
-    items.push(Piece { text: &whole.text[start..], position: start_position });
-    Ok(items)
-}
-
 fn check_characters(text: Piece<'_>) -> Result<(), NodeSetError> {
-    let bad = |(_, character): &(usize, char)| !(character.is_ascii_alphanumeric() || *character == '-');
-    let Some((before, character)) = text.text.chars().enumerate().find(bad) else { return Ok(()) };
+    let good = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | '*' | '?');
+    let Some((before, character)) = text.text.chars().enumerate().find(|(_, c)| !good(*c)) else { return Ok(()) };
     let hint = match character {
-        '!' | '&' | '^' => "name the nodes that are meant; sets are only joined, with commas",
-        '*' | '?' => "write * alone for all nodes, @group for a group, or a range, as in web-[1-9]",
-        '@' => "an @ stands in front of a group, behind a comma",
+        '@' => "an @ stands in front of a group, behind an operator: web-1,@db",
+        '~' => "a ~ stands in front of a regular expression, behind an operator: web-1,~db.*",
+        '=' => "write one KEY=VALUE, and operators between several",
         ':' => "one cluster stands in front of the whole set: CLUSTER:SET",
         character if character.is_whitespace() => "write commas between names",
-        _ => "names are made of letters, digits and inner dashes",
+        _ => "names are made of letters, digits, dashes, dots and underscores",
     };
     Err(text.after(before).error(format!("`{character}` does not belong in a name"), hint))
-}
-
-/// Every combination, the last numbers changing first.
-fn expand(segments: &[Segment<'_>]) -> Vec<String> {
-    let mut names = vec![String::new()];
-    for segment in segments {
-        match segment {
-            Segment::Text(text) => names.iter_mut().for_each(|name| name.push_str(text)),
-            Segment::Numbers(ranges) => {
-                let numbers: Vec<String> = ranges
-                    .iter()
-                    .flat_map(|range| (range.first..=range.last).map(|n| format!("{n:0width$}", width = range.width)))
-                    .collect();
-                names = names.iter().flat_map(|name| numbers.iter().map(move |n| format!("{name}{n}"))).collect();
-            }
-        }
-    }
-    names
-}
-
-impl Segment<'_> {
-    fn count(&self) -> u64 {
-        match self {
-            Self::Text(_) => 1,
-            Self::Numbers(ranges) => {
-                ranges.iter().map(|range| u64::from(range.last - range.first) + 1).fold(0, u64::saturating_add)
-            }
-        }
-    }
 }
 
 impl Piece<'_> {

@@ -12,32 +12,7 @@ const LIBRARIES: [&str; 2] = ["ruamel.yaml==0.17.21", "jinja2==3.1.6"];
 
 /// The interpreter, or why there is none.
 pub(crate) fn environment() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let made = folder.join("occopus-python-1");
-    let python = made.join("bin/python");
-    if python.exists() {
-        return Ok(python);
-    }
-    let beside =
-        tempfile::Builder::new().prefix("occopus-python-").tempdir_in(folder).map_err(|error| error.to_string())?;
-    run(Command::new("python3").args(["-m", "venv"]).arg(beside.path()))?;
-    let mut install = Command::new(beside.path().join("bin/python"));
-    run(install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(LIBRARIES))?;
-    // Another run of the tests may have been quicker.
-    match fs_err::rename(beside.path(), &made) {
-        Ok(()) => drop(beside.keep()),
-        Err(_) if python.exists() => {}
-        Err(error) => return Err(error.to_string()),
-    }
-    Ok(python)
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    muster_testkit::python(env!("CARGO_TARGET_TMPDIR"), "occopus-python-1", &LIBRARIES)
 }
 
 /// All questions to one process.
