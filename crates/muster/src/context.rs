@@ -72,7 +72,7 @@ impl Context {
         };
         let source = compile::Source { path: path.display().to_string(), text: read(&path)?, folder: folder(&path) };
         let factories = registry::factories()?;
-        let options = compile::Options { provider, factories: &factories };
+        let options = compile::Options { provider, factories: &factories, occopus: compile::Occopus::default() };
         let compiled = compile::compile(source, &options)
             .map_err(|rejected| Failure::Rejected { sources: rejected.sources, diagnostics: rejected.diagnostics })?;
         if !compiled.warnings.is_empty() && self.printer.is_text() {

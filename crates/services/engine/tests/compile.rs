@@ -6,6 +6,7 @@ mod compile {
     mod common;
     mod good;
     mod guide;
+    mod occopus;
     mod recipes;
     mod relations;
     mod speed;

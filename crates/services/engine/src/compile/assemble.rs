@@ -13,16 +13,20 @@ use super::choose::{Choice, choose};
 use super::group::{Bench, Group};
 use super::load::Loader;
 use super::statics::Statics;
-use super::{Compiled, Options, Rejected, Source, functions, secrets};
+use super::{Compiled, Options, Rejected, Source, functions, occopus, secrets};
 
-/// Reads a cluster file with the recipes and files that it refers to.
+/// Reads a cluster file with the recipes and files that it refers to, or an infrastructure description of Occopus with its
+/// node definitions.
 pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Rejected> {
+    if occopus::is_infrastructure(&source) {
+        return occopus::compile(&source, options);
+    }
     let mut sources = SourceMap::default();
     let (tree, mut diagnostics) = muster_doc::parse_bytes(&mut sources, &source.path, &source.text);
     let Some(tree) = tree else { return Err(Rejected { sources, diagnostics }) };
     let mut templates = Templates::new(functions::configure);
     let tree = Statics { templates: &mut templates, sources: &sources, diagnostics: &mut diagnostics }.render(&tree);
-    let known: Vec<&str> = options.factories.iter().map(|factory| factory.name()).collect();
+    let known = known(options);
     let (spec, mut found) = muster_spec::read(&tree, &Context { providers: &known });
     diagnostics.append(&mut found);
     let wanted = wanted(options, &known, &mut diagnostics);
@@ -48,7 +52,7 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
     diagnostics.extend(role_needs(&mut spec, &groups));
     diagnostics.extend(unused_vars(&spec, &groups));
     let wanted_secrets = loader.loaded().flat_map(secrets::wanted).collect();
-    let mut compiled = Compiled {
+    let compiled = Compiled {
         spec,
         sources,
         warnings: Vec::new(),
@@ -57,7 +61,13 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
         groups,
         wanted_secrets,
         secrets: Secrets::default(),
+        occopus: None,
     };
+    finish(compiled, diagnostics)
+}
+
+/// Tries out what was put together.
+pub(super) fn finish(mut compiled: Compiled, mut diagnostics: Vec<Diagnostic>) -> Result<Compiled, Rejected> {
     diagnostics.extend(compiled.try_out());
     diagnostics.extend(compiled.circles());
     let diagnostics = tidy(diagnostics);
@@ -114,7 +124,7 @@ fn role_needs(spec: &mut ClusterSpec, groups: &BTreeMap<GroupName, Group>) -> Ve
     found
 }
 
-fn rejected(sources: SourceMap, diagnostics: Vec<Diagnostic>) -> Rejected {
+pub(super) fn rejected(sources: SourceMap, diagnostics: Vec<Diagnostic>) -> Rejected {
     Rejected { sources, diagnostics: tidy(diagnostics) }
 }
 
@@ -126,7 +136,11 @@ fn tidy(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics
 }
 
-fn wanted<'a>(options: &Options<'a>, known: &[&str], out: &mut Vec<Diagnostic>) -> Option<&'a str> {
+pub(super) fn known<'a>(options: &Options<'a>) -> Vec<&'a str> {
+    options.factories.iter().map(|factory| factory.name()).collect()
+}
+
+pub(super) fn wanted<'a>(options: &Options<'a>, known: &[&str], out: &mut Vec<Diagnostic>) -> Option<&'a str> {
     let wanted = options.provider?;
     if known.contains(&wanted) {
         return Some(wanted);
@@ -149,7 +163,7 @@ fn check_blocks(blocks: &BTreeMap<String, Tree>, options: &Options<'_>, out: &mu
 
 /// Machines that exist are checked one by one, since what is known of each is part of its settings.
 fn check_settings(group: &Group, options: &Options<'_>, out: &mut Vec<Diagnostic>) {
-    let Some(factory) = factory(options, &group.choice.provider) else { return };
+    let Some(factory) = factory(options, &group.choice(1).provider) else { return };
     for index in 1..=group.distinct() {
         out.extend(factory.check(group.settings(index).as_ref()));
     }

@@ -39,6 +39,15 @@ pub(super) fn choose(
             String::new()
         })
     });
+    choice(group, variant, provider)
+}
+
+/// The choice of one variant, whichever else there are.
+pub(super) fn of_variant(group: &GroupSpec, variant: &Variant, provider: &str) -> Choice {
+    choice(group, Some(variant), provider.to_owned())
+}
+
+fn choice(group: &GroupSpec, variant: Option<&Variant>, provider: String) -> Choice {
     let block = group.blocks.get(&provider);
     let own = variant.and_then(|variant| variant.blocks.get(&provider));
     let settings = match (block, own) {

@@ -33,7 +33,7 @@ pub(super) struct Asked {
 pub(super) struct Notes(Mutex<Asked>);
 
 impl Notes {
-    fn missing(&self, name: &NodeName) {
+    pub(super) fn missing(&self, name: &NodeName) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).missing.insert(name.clone());
     }
 
@@ -69,6 +69,11 @@ impl NodeValue {
     /// Whether everything that templates may ask of it is known.
     pub(super) fn has_joined(&self) -> bool {
         !self.addresses.is_empty() && self.facts.is_some()
+    }
+
+    /// The first is the one that peers use.
+    pub(super) fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
     }
 
     /// The address that peers use.
@@ -225,6 +230,11 @@ impl World {
             world.groups.push(Arc::new(GroupValue { name, nodes, ports, recipe }));
         }
         world
+    }
+
+    /// In the order of the file, and of a group by number.
+    pub(super) fn nodes(&self) -> &[Arc<NodeValue>] {
+        &self.nodes
     }
 
     /// The nodes of these groups that have joined. Whoever asks follows them.

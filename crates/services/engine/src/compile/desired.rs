@@ -33,7 +33,7 @@ impl Compiled {
 
     fn node(&self, spec: &GroupSpec, index: u32) -> Option<DesiredNode> {
         let group = self.groups.get(&spec.name)?;
-        let choice = &group.choice;
+        let choice = group.choice(index);
         let settings = group.settings(index);
         let shared_folders = group.shared_folders(index);
         Some(DesiredNode {
@@ -122,7 +122,7 @@ fn sorted(tree: &Tree) -> Tree {
     Tree { node, span: tree.span }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])

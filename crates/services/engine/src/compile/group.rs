@@ -18,7 +18,8 @@ use super::load::{Loader, Verbatim};
 /// What `Compiled` keeps of a group.
 #[derive(Debug)]
 pub(super) struct Group {
-    pub(super) choice: Choice,
+    /// Ways to make its nodes, which take turns; at least one.
+    choices: Vec<Choice>,
     pub(super) provider: Value,
     pub(super) ports: Arc<[u16]>,
     /// One for all nodes, or one for each host.
@@ -57,6 +58,32 @@ pub(super) struct PreparedHook {
 }
 
 impl Group {
+    /// A group whose templates are not ours: others render what its nodes are given.
+    pub(super) fn foreign(choices: Vec<Choice>) -> Self {
+        assert!(!choices.is_empty(), "a group is made in some way");
+        Self {
+            provider: Value::from(choices[0].provider.as_str()),
+            choices,
+            ports: Arc::new([]),
+            vars: Vec::new(),
+            parts: Vec::new(),
+            health: None,
+            origin: None,
+            packages: BTreeSet::new(),
+            shared_folders: Vec::new(),
+            drain: None,
+            resume: None,
+            needs: Vec::new(),
+            known_vars: None,
+            hosts: Vec::new(),
+        }
+    }
+
+    /// How a node is made.
+    pub(super) fn choice(&self, index: u32) -> &Choice {
+        &self.choices[index.saturating_sub(1) as usize % self.choices.len()]
+    }
+
     /// Whether what depends on a variable is there: not where it is false, empty or nothing.
     fn holds(&self, when: Option<&String>, index: u32) -> bool {
         when.is_none_or(|name| self.vars(index).get_attr(name).is_ok_and(|value| value.is_true()))
@@ -90,7 +117,7 @@ impl Group {
     /// The group's block for its provider; for machines that exist with what is known of them under `host`.
     pub(super) fn settings(&self, index: u32) -> Option<Tree> {
         let host = self.hosts.get(index.saturating_sub(1) as usize);
-        match (&self.choice.settings, host) {
+        match (&self.choice(index).settings, host) {
             (Some(settings), Some(host)) => Some(settings.merged(host)),
             (settings, host) => settings.as_ref().or(host).cloned(),
         }
@@ -144,7 +171,7 @@ impl Bench<'_, '_> {
             needs: given.needs,
             known_vars: given.known_vars,
             hosts: hosts.iter().map(host_tree).collect(),
-            choice,
+            choices: vec![choice],
         }
     }
 

@@ -162,7 +162,7 @@ impl Verbatim {
 }
 
 /// `None` if the file is too large.
-fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, String> {
+pub(super) fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, String> {
     // The kind of error is enough here: the path is in the message already.
     let reason = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),

@@ -15,6 +15,7 @@ mod group;
 mod hooks;
 mod load;
 mod merge;
+mod occopus;
 mod reloads;
 mod render;
 mod secrets;
@@ -38,6 +39,9 @@ use muster_types::{GroupName, NodeName};
 
 pub use assemble::compile;
 pub use catalog::{Listed, find_recipe, recipes};
+pub use occopus::{
+    DEFINITIONS_FILE, Foreign, NodeDefinitions, Occopus, cluster_name, infra_id, is_infrastructure, node_id,
+};
 
 /// A cluster file as it was read.
 #[derive(Debug, Clone)]
@@ -54,6 +58,7 @@ pub struct Options<'a> {
     /// Overrides the file's choice.
     pub provider: Option<&'a str>,
     pub factories: &'a [Arc<dyn Factory>],
+    pub occopus: Occopus<'a>,
 }
 
 /// A file that cannot be carried out, with everything that is wrong with it (and warnings).
@@ -76,6 +81,7 @@ pub struct Compiled {
     /// Those that recipes of the file declare, as `recipe/name`.
     wanted_secrets: BTreeMap<String, SecretShape>,
     secrets: Secrets,
+    occopus: Option<Foreign>,
 }
 
 /// A node that should be.
@@ -140,11 +146,27 @@ pub struct Rendered {
     /// SHA-256 of the document, lower-case hex.
     pub hash: String,
     pub checks: Vec<muster_api::Check>,
+    /// What is tried from outside, too.
+    pub outside: Option<Outside>,
+    /// What the node would be given where no agent is, if that is not the document.
+    pub user_data: Option<String>,
     /// Nodes that templates speak of by `members`, and that have not joined yet: they are left out. The node is
     /// rendered again when they have.
     pub left_out: BTreeSet<NodeName>,
     /// Whether templates speak of nodes by `members`, so that a change among them may change this.
     pub follows: bool,
+}
+
+/// Probes that the owner sends to a node's first address, one after the other; all must pass in one round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    pub ping: bool,
+    /// TCP connections.
+    pub ports: Vec<u16>,
+    /// Asked for by HEAD; redirects are followed, and 2xx is good.
+    pub urls: Vec<String>,
+    /// How long it may go on failing, from the first failure on.
+    pub timeout: Duration,
 }
 
 impl fmt::Debug for Rendered {

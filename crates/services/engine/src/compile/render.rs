@@ -14,12 +14,16 @@ use sha2::{Digest, Sha256};
 use super::context::{Asked, GroupFrame, NodeValue, Scope, World};
 use super::desired::hex;
 use super::group::Group;
-use super::{Compiled, Members, RenderFault, Rendered, merge, reloads};
+use super::{Compiled, Members, Outside, RenderFault, Rendered, merge, reloads};
 
 /// What one node is given, before it becomes text.
 pub(super) struct Draft {
     pub(super) config: Tree,
-    checks: Vec<Check>,
+    pub(super) checks: Vec<Check>,
+    /// What the file's own kind calls it, where that is not the config.
+    pub(super) user_data: Option<String>,
+    pub(super) outside: Option<Outside>,
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 impl Compiled {
@@ -44,10 +48,10 @@ impl Compiled {
     }
 
     fn render_in(&self, name: &NodeName, world: &Arc<World>) -> Result<Rendered, Vec<Diagnostic>> {
-        let Draft { config, checks } = self.draft(name, world)?;
+        let Draft { config, checks, user_data, outside, .. } = self.draft(name, world)?;
         let document = format!("#cloud-config\n{}", emit(&config));
         let hash = hex(&Sha256::digest(&document));
-        Ok(Rendered { document, hash, checks, left_out: BTreeSet::new(), follows: false })
+        Ok(Rendered { document, hash, checks, user_data, outside, left_out: BTreeSet::new(), follows: false })
     }
 
     pub(super) fn draft(&self, name: &NodeName, world: &Arc<World>) -> Result<Draft, Vec<Diagnostic>> {
@@ -58,13 +62,19 @@ impl Compiled {
             let message = format!("`{name}` is not a node of this cluster");
             return Err(vec![Diagnostic::error(codes::GROUP_UNKNOWN, message, "name a node that the file describes")]);
         };
+        if let Some(foreign) = &self.occopus {
+            return self.foreign_draft(foreign, &node, world);
+        }
         let scope = Value::from_object(self.scope(Arc::clone(&node), group, world));
         let mut out = Vec::new();
         let config = self.config(name, group, &scope, &mut out);
         // What is checked is shown to people, and a command stands in lists of processes.
         let scope = Value::from_object(self.scope(node, group, world).without_secrets());
         let checks = self.checks(group, &scope, &mut out);
-        if out.iter().any(Diagnostic::is_error) { Err(out) } else { Ok(Draft { config, checks }) }
+        if out.iter().any(Diagnostic::is_error) {
+            return Err(out);
+        }
+        Ok(Draft { config, checks, user_data: None, outside: None, warnings: Vec::new() })
     }
 
     pub(super) fn scope(&self, node: Arc<NodeValue>, group: &Group, world: &Arc<World>) -> Scope {

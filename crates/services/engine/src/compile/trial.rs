@@ -10,6 +10,7 @@ use muster_doc::Diagnostic;
 use muster_types::{GroupName, NodeName};
 
 use super::context::World;
+use super::render::Draft;
 use super::{Compiled, Member, Members, RenderFault};
 
 /// Documentation addresses: they stand for those that are not there yet.
@@ -59,7 +60,10 @@ impl Compiled {
 
     /// What the node itself would say about its cloud-config is said here, at its place in the file.
     fn try_node(&self, name: &NodeName, world: &Arc<World>) -> Result<Document, Vec<Diagnostic>> {
-        self.draft(name, world).and_then(|draft| muster_cloudinit::read_document(&draft.config))
+        let Draft { config, warnings, .. } = self.draft(name, world)?;
+        let mut document = muster_cloudinit::read_document(&config)?;
+        document.warnings.extend(warnings);
+        Ok(document)
     }
 
     /// All nodes that there are at least, joined; and those that are tried.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use muster_doc::read::{Findings, MapReader};
 use muster_doc::{Diagnostic, Tree};
-use muster_engine::compile::{Compiled, Members, Options, Rejected, RenderFault, Rendered, Source, compile};
+use muster_engine::compile::{Compiled, Members, Occopus, Options, Rejected, RenderFault, Rendered, Source, compile};
 use muster_provider::{Factory, OpenContext, Provider, ProviderError};
 use muster_types::NodeName;
 
@@ -44,7 +44,7 @@ pub(crate) fn compile_in(
 ) -> Result<Compiled, Box<Rejected>> {
     let factories: Vec<Arc<dyn Factory>> = known.iter().map(|name| Arc::new(Named(name)) as Arc<dyn Factory>).collect();
     let source = Source { path: path.to_owned(), text: text.to_vec(), folder: folder.to_owned() };
-    compile(source, &Options { provider, factories: &factories }).map_err(Box::new)
+    compile(source, &Options { provider, factories: &factories, occopus: Occopus::default() }).map_err(Box::new)
 }
 
 pub(crate) fn compiled(text: &str) -> Compiled {

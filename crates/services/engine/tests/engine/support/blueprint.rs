@@ -172,7 +172,15 @@ impl Blueprint for TestBlueprint {
         for byte in Sha256::digest(&document) {
             write!(hash, "{byte:02x}").unwrap();
         }
-        Ok(Rendered { document, hash, checks: group.checks.clone(), left_out, follows: !group.follows.is_empty() })
+        Ok(Rendered {
+            document,
+            hash,
+            checks: group.checks.clone(),
+            outside: None,
+            user_data: None,
+            left_out,
+            follows: !group.follows.is_empty(),
+        })
     }
 }
 
