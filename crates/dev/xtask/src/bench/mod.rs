@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: the release build of the program, measured from outside.
 
 mod banners;
+mod cli;
 mod docker;
 mod measure;
 mod nodes;
@@ -34,6 +35,8 @@ enum Name {
     Nodes(nodes::Args),
     /// Slurm from the example: nothing cached, everything cached, one node more, and down
     Slurm(slurm::Args),
+    /// `--help`, `status` of 100 nodes and `nodes fold` of 10,000 names, beside `nodeset`
+    Cli(cli::Args),
     /// Read SSH banners; the other benchmarks start it inside a network
     #[command(hide = true)]
     Banners(banners::Args),
@@ -52,6 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let (section, figures) = match &args.name {
         Name::Nodes(nodes) => ("nodes", nodes::run(nodes, &program)?),
+        Name::Cli(cli) => ("cli", cli::run(cli, &program)?),
         Name::Slurm(slurm) => ("slurm", slurm::run(slurm, &program)?),
         Name::Banners(_) => return Ok(()),
     };
