@@ -58,6 +58,13 @@ pub(crate) enum Command {
     Image(commands::image::Args),
     Recipe(commands::recipe::Args),
     Explain(commands::explain::Args),
+    /// Serf's own command line: `muster serf members` is what `serf members` is
+    #[command(disable_help_flag = true)]
+    Serf {
+        /// A command of Serf's and its flags; none lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
+        words: Vec<std::ffi::OsString>,
+    },
     /// Holds the nodes of a local cluster; started by `up`
     #[command(hide = true)]
     Shepherd(commands::shepherd::Args),

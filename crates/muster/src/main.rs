@@ -13,6 +13,7 @@ mod output;
 mod paths;
 mod registry;
 mod scaling;
+mod serf;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::NodeInit { .. } => ExitCode::from(commands::node_init::run()),
         Command::NodeAgent => ExitCode::from(commands::node_init::run_unit()),
         Command::ImageWorker { .. } => ExitCode::from(commands::image_worker::run()),
+        Command::Serf { words } => serf::run("muster serf", words).into(),
         command => run(&cli.global, command).into(),
     }
 }
@@ -85,7 +87,11 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Recipe(args) => commands::recipe::run(&args, context),
         Command::Explain(args) => commands::explain::run(&args, context),
         Command::GenerateReference => Ok(commands::reference::run(context)),
-        Command::Shepherd(_) | Command::NodeInit { .. } | Command::NodeAgent | Command::ImageWorker { .. } => {
+        Command::Serf { .. }
+        | Command::Shepherd(_)
+        | Command::NodeInit { .. }
+        | Command::NodeAgent
+        | Command::ImageWorker { .. } => {
             unreachable!("taken care of before there is a runtime")
         }
     }
