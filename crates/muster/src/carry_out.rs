@@ -1,10 +1,12 @@
 //! What commands share that bring a cluster to what its file says: the plan, the question, the run, the account.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use muster_engine::compile::Compiled;
 use muster_engine::{Drain, Engine, Exit};
 use muster_plan::{Plan, Policy};
+use muster_types::NodeName;
 
 use crate::commands::exec::parse_duration;
 use crate::confirm::confirm;
@@ -26,12 +28,29 @@ pub(crate) struct Work {
     /// Nodes at work at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
-    /// How long nodes that leave may take to be drained, in place of what their recipes say
+    #[command(flatten)]
+    draining: Draining,
+}
+
+/// How nodes are drained.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Draining {
+    /// How long nodes that leave or stop may take to be drained, in place of what their recipes say
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     drain_timeout: Option<Duration>,
-    /// Let nodes that leave go at once, whatever runs on them
+    /// Let nodes that leave or stop go at once, whatever runs on them
     #[arg(long, conflicts_with = "drain_timeout")]
     no_drain: bool,
+}
+
+impl Draining {
+    pub(crate) fn drain(&self) -> Drain {
+        match self.drain_timeout {
+            _ if self.no_drain => Drain::Skip,
+            Some(limit) => Drain::Within(limit),
+            None => Drain::AsDeclared,
+        }
+    }
 }
 
 /// What is asked for beyond the file.
@@ -41,16 +60,22 @@ pub(crate) struct Order {
     pub(crate) again: String,
     pub(crate) policy: Policy,
     pub(crate) scale: Vec<Wanted>,
+    pub(crate) victims: Victims,
+}
+
+/// Which nodes leave a group that has too many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Victims {
+    /// Those with the highest numbers.
+    Highest,
+    Oldest,
+    Newest,
+    Named(BTreeSet<NodeName>),
 }
 
 impl Work {
     fn orders(&self, policy: Policy) -> Orders {
-        let drain = match self.drain_timeout {
-            _ if self.no_drain => Drain::Skip,
-            Some(limit) => Drain::Within(limit),
-            None => Drain::AsDeclared,
-        };
-        Orders { parallel: usize::from(self.parallel), policy, drain }
+        Orders { parallel: usize::from(self.parallel), policy, drain: self.draining.drain() }
     }
 
     pub(crate) async fn carry_out(
@@ -64,7 +89,7 @@ impl Work {
         let Ready { engine, events } = opened.engine(order.command, self.orders(order.policy))?;
         // Held from the plan to its end, so that nothing moves in between.
         engine.lease(&opened.name).await?;
-        scale(&engine, compiled, &order.scale).await?;
+        scale(&engine, compiled, (&order.scale, order.victims)).await?;
         let plan = engine.plan(compiled).await?;
         announce(&plan, printer);
         if plan.is_destructive() && !confirm("Replace or remove the nodes above?", self.yes)? {
@@ -87,11 +112,29 @@ impl Work {
 }
 
 /// Relative numbers count from what is there under the lease.
-async fn scale(engine: &Engine, compiled: &Compiled, wanted: &[Wanted]) -> Result<(), Failure> {
-    if !wanted.is_empty() {
-        let numbers = engine.numbers(compiled).await?;
-        engine.scale(resolve(wanted, &numbers, compiled)?).await;
+async fn scale(engine: &Engine, compiled: &Compiled, (wanted, victims): (&[Wanted], Victims)) -> Result<(), Failure> {
+    if wanted.is_empty() {
+        return Ok(());
     }
+    let now = engine.numbers(compiled).await?;
+    let numbers = resolve(wanted, &now, compiled)?;
+    let chosen = match victims {
+        Victims::Highest => BTreeSet::new(),
+        Victims::Named(names) => names,
+        Victims::Oldest | Victims::Newest => {
+            let ages = engine.by_age(&compiled.spec.name.value).await?;
+            let mut chosen = BTreeSet::new();
+            for (group, nodes) in ages {
+                let (Some(wanted), Some(now)) = (numbers.get(&group), now.get(&group)) else { continue };
+                let surplus = now.saturating_sub(*wanted) as usize;
+                let from = if victims == Victims::Oldest { 0 } else { nodes.len().saturating_sub(surplus) };
+                chosen.extend(nodes.into_iter().skip(from).take(surplus));
+            }
+            chosen
+        }
+    };
+    engine.scale(numbers).await;
+    engine.let_go(chosen).await;
     Ok(())
 }
 

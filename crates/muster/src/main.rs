@@ -8,12 +8,14 @@ mod context;
 mod error;
 mod exit;
 mod interrupt;
+mod known;
 mod no_agents;
 mod output;
 mod paths;
 mod registry;
 mod scaling;
 mod serf;
+mod tending;
 
 use std::process::ExitCode;
 
@@ -79,6 +81,9 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Ls(args) => commands::ls::run(args, context).await,
         Command::Logs(args) => commands::logs::run(args, context).await,
         Command::Scale(args) => Box::pin(commands::scale::run(args, context)).await,
+        Command::Node(args) => Box::pin(commands::node::run(args, context)).await,
+        Command::Stop(args) => Box::pin(commands::stop::run(args, context)).await,
+        Command::Start(args) => Box::pin(commands::start::run(args, context)).await,
         Command::Exec(args) => Box::pin(commands::exec::run(args, context)).await,
         Command::Shell(args) => Box::pin(commands::shell::run(args, context)).await,
         Command::Down(args) => Box::pin(commands::down::run(args, context)).await,

@@ -24,6 +24,18 @@ enum Number {
     Fewer(u32),
 }
 
+impl Wanted {
+    /// As many fewer in each group as it is named.
+    pub(crate) fn without<'g>(groups: impl Iterator<Item = &'g GroupName>) -> Vec<Self> {
+        let mut fewer: BTreeMap<&GroupName, u32> = BTreeMap::new();
+        for group in groups {
+            *fewer.entry(group).or_default() += 1;
+        }
+        let wanted = |(group, number): (&GroupName, u32)| Self { group: group.clone(), number: Number::Fewer(number) };
+        fewer.into_iter().map(wanted).collect()
+    }
+}
+
 impl Number {
     fn from(self, now: u32) -> Option<u32> {
         match self {

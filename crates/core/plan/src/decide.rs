@@ -18,10 +18,15 @@ pub fn plan(inputs: &Inputs) -> Plan {
     let known = Known::new(inputs);
     let mut actions = Vec::new();
     for desired in &inputs.desired {
-        actions.push(known.decide(desired));
-        actions.extend(known.extras(&desired.name, &desired.group));
+        if inputs.policy.asks_for(&desired.name) {
+            actions.push(known.decide(desired));
+            actions.extend(known.extras(&desired.name, &desired.group));
+        } else {
+            actions.push(known.leave_alone(desired));
+        }
     }
     actions.extend(known.removals());
+    actions.retain(|action| action.verb == Verb::Keep || inputs.policy.asks_for(&action.node));
     check(inputs, &actions);
     let images = images(inputs, &actions);
     Plan::new(inputs.cluster.clone(), inputs.provider.clone(), (images, actions))
@@ -78,6 +83,23 @@ impl<'a> Known<'a> {
 
     fn begun(&self, node: &NodeName, action: BegunAction) -> Option<&'a Begun> {
         self.begun.get(node)?.iter().find(|intent| intent.action == action).copied()
+    }
+
+    /// Nobody asked for it in this run.
+    fn leave_alone(&self, desired: &Desired) -> Action {
+        Action {
+            verb: Verb::Keep,
+            node: desired.name.clone(),
+            group: desired.group.clone(),
+            reason: "not asked for".to_owned(),
+            machine: self.machine(&desired.name).map(|(machine, _)| machine.id.clone()),
+            extra: false,
+            follows: false,
+            needs: Vec::new(),
+            waits_for: Vec::new(),
+            steps: Vec::new(),
+            token: None,
+        }
     }
 
     fn decide(&self, desired: &Desired) -> Action {
@@ -315,7 +337,7 @@ fn check(inputs: &Inputs, actions: &[Action]) {
     for machine in actions.iter().filter_map(|action| action.machine.as_ref()) {
         *spoken_of.entry(machine).or_default() += 1;
     }
-    for machine in &inputs.observed {
+    for machine in inputs.observed.iter().filter(|_| inputs.policy.only.is_none()) {
         assert_eq!(spoken_of.get(&machine.id), Some(&1), "every listed machine is in one action");
     }
     assert!(actions.iter().all(|a| a.verb == Verb::Remove || !a.extra), "a machine too many is removed");

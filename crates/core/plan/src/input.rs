@@ -145,4 +145,13 @@ pub struct Facts {
 pub struct Policy {
     /// Nodes that get a new machine whatever their state.
     pub replace: BTreeSet<NodeName>,
+    /// Nodes that the run is about; the others stay as they are, but for files that speak of these. `None`: all.
+    pub only: Option<BTreeSet<NodeName>>,
+}
+
+impl Policy {
+    /// Whether the run is about this node.
+    pub fn asks_for(&self, node: &NodeName) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(node))
+    }
 }

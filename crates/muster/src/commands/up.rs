@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use muster_plan::Policy;
 
-use crate::carry_out::{Order, Work};
+use crate::carry_out::{Order, Victims, Work};
 use crate::commands::exec::choose;
 use crate::context::{Context, Opened};
 use crate::error::Failure;
@@ -36,7 +36,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     let name = args.file.as_ref().map_or_else(|| "cluster.yaml".to_owned(), |file| file.display().to_string());
     let opened = context.create(&mut compiled).await?;
     let policy = policy(args.replace.as_deref(), &opened).await?;
-    let order = Order { command: "up", again: format!("muster up {name}"), policy, scale: Vec::new() };
+    let order = Order {
+        command: "up",
+        again: format!("muster up {name}"),
+        policy,
+        scale: Vec::new(),
+        victims: Victims::Highest,
+    };
     args.work.carry_out(order, (&compiled, &opened), context).await
 }
 
@@ -44,5 +50,5 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
 pub(crate) async fn policy(replace: Option<&str>, opened: &Opened) -> Result<Policy, Failure> {
     let Some(expression) = replace else { return Ok(Policy::default()) };
     let chosen = choose(expression, opened).await?;
-    Ok(Policy { replace: chosen.into_iter().map(|node| node.name).collect() })
+    Ok(Policy { replace: chosen.into_iter().map(|node| node.name).collect(), ..Policy::default() })
 }

@@ -20,25 +20,7 @@ pub(crate) fn summary(outcome: &Outcome, printer: &Printer) -> Result<(), Failur
     match printer.format {
         Format::JsonLines => return Ok(()),
         Format::Json => return printer.json(&document(outcome)),
-        Format::Text => {}
-    }
-    if !outcome.nodes.is_empty() {
-        let rows = outcome.nodes.iter().map(|node| {
-            vec![
-                node.name.to_string(),
-                printer.data_tone(node.phase.as_str(), tone(node.phase)),
-                node.addresses.first().map(ToString::to_string).unwrap_or_default(),
-                duration(node.took.as_millis()),
-                node.reason.clone(),
-            ]
-        });
-        printer.line(&table(printer, &["NODE", "PHASE", "ADDRESS", "TOOK", "WHY"], rows));
-    }
-    for node in outcome.nodes.iter().filter(|node| node.phase == Phase::Failed) {
-        failed(node, printer);
-    }
-    for leftover in &outcome.leftovers {
-        printer.note(&format!("{} {leftover}", printer.tone("left:", Tone::Bad)));
+        Format::Text => accounts(outcome, printer),
     }
     let removed = match outcome.removed.len() {
         0 => String::new(),
@@ -58,10 +40,32 @@ pub(crate) fn summary(outcome: &Outcome, printer: &Printer) -> Result<(), Failur
     Ok(())
 }
 
+/// Each node in a line, then what went wrong.
+pub(crate) fn accounts(outcome: &Outcome, printer: &Printer) {
+    if !outcome.nodes.is_empty() {
+        let rows = outcome.nodes.iter().map(|node| {
+            vec![
+                node.name.to_string(),
+                printer.data_tone(node.phase.as_str(), tone(node.phase)),
+                node.addresses.first().map(ToString::to_string).unwrap_or_default(),
+                duration(node.took.as_millis()),
+                node.reason.clone(),
+            ]
+        });
+        printer.line(&table(printer, &["NODE", "PHASE", "ADDRESS", "TOOK", "WHY"], rows));
+    }
+    for node in outcome.nodes.iter().filter(|node| node.phase == Phase::Failed) {
+        failed(node, printer);
+    }
+    for leftover in &outcome.leftovers {
+        printer.note(&format!("{} {leftover}", printer.tone("left:", Tone::Bad)));
+    }
+}
+
 /// `touched 3 of 7: 2 new; 1 configured: its files speak of web-3, which is new`
 fn touched(outcome: &Outcome) -> Option<String> {
     let counts = outcome.counts();
-    let all = outcome.total() + outcome.removed.len();
+    let all = outcome.total() + outcome.removed.len() + outcome.untouched;
     if counts.touched() == 0 || counts.touched() == counts.created && counts.created == all {
         return None;
     }
@@ -92,7 +96,7 @@ fn failed(node: &NodeOutcome, printer: &Printer) {
     printer.hint(&node.hint);
 }
 
-fn document(outcome: &Outcome) -> serde_json::Value {
+pub(crate) fn document(outcome: &Outcome) -> serde_json::Value {
     let nodes: Vec<_> = outcome
         .nodes
         .iter()
@@ -108,7 +112,8 @@ fn document(outcome: &Outcome) -> serde_json::Value {
     let counts = outcome.counts();
     let counts = serde_json::json!({
         "created": counts.created, "started": counts.started, "configured": counts.configured,
-        "replaced": counts.replaced, "removed": counts.removed, "kept": counts.kept, "touched": counts.touched(),
+        "replaced": counts.replaced, "removed": counts.removed, "kept": counts.kept,
+        "untouched": outcome.untouched, "touched": counts.touched(),
     });
     serde_json::json!({
         "counts": counts,

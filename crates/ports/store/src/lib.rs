@@ -2,7 +2,7 @@
 
 mod types;
 
-pub use types::{ClusterRecord, Intent, IntentAction, IntentId, Lease, LeaseHolder, NodeRecord, Revision, StoreError};
+pub use types::{ClusterRecord, Drained, Intent, IntentAction, IntentId, Lease, LeaseHolder, NodeRecord, Revision, StoreError};
 
 use async_trait::async_trait;
 use muster_api::Event;

@@ -1,6 +1,6 @@
 //! Rows of the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use muster_api::NodeFacts;
@@ -33,6 +33,9 @@ pub struct ClusterRecord {
     /// How many nodes groups were scaled to; a file's range bounds it.
     #[serde(default)]
     pub scaled: BTreeMap<GroupName, u32>,
+    /// Nodes that were chosen to leave when a group was scaled, and may still be there.
+    #[serde(default)]
+    pub leaving: BTreeSet<NodeName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +60,19 @@ pub struct NodeRecord {
     /// What the node last said of itself.
     #[serde(default)]
     pub facts: Option<NodeFacts>,
+    /// It takes no new work.
+    #[serde(default)]
+    pub drained: Option<Drained>,
+}
+
+/// Why a node takes no new work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Drained {
+    /// An operator wants it so, until an operator takes it back.
+    Asked,
+    /// For as long as it does not run.
+    Stopped,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +82,8 @@ pub enum IntentAction {
     Start,
     Configure,
     Remove,
+    Stop,
+    Reboot,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

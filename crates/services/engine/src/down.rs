@@ -1,6 +1,6 @@
 //! Removing a cluster, and proving that nothing of it is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -111,6 +111,7 @@ async fn mark(
             created_at: Timestamp::now(),
             removing: true,
             scaled: BTreeMap::new(),
+            leaving: BTreeSet::new(),
         },
     };
     let written = config.store.put_cluster(&record, hold.check()?).await;

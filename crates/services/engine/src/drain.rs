@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use muster_api::{EventBody, StepOutcome};
 use muster_stdx::Backoff;
+use muster_store::Drained;
 use muster_types::{NodeName, Phase, Timestamp};
 use tokio::time::Instant;
 
@@ -61,14 +62,32 @@ impl NodeRun<'_> {
 
     /// Undoes what was begun when the node was to leave.
     pub(crate) async fn resume(&mut self) -> Result<(), Stop> {
-        if !self.leaving {
+        if !std::mem::take(&mut self.leaving) || self.record.drained == Some(Drained::Asked) {
             return Ok(());
         }
+        // Until the hook has ended the node is one that was to leave.
+        self.leaving = true;
         if let Some(hook) = self.hooks()?.resume {
             self.run_hook("resume", &hook, hook.timeout).await?;
         }
         self.leaving = false;
+        self.record.drained = None;
         Ok(())
+    }
+
+    /// Runs the drain hook of a node that stays. False where its recipe has none, or nobody wants it run.
+    pub(crate) async fn withdraw(&mut self, why: Drained) -> Result<bool, Stop> {
+        let policy = self.run.config.drain;
+        let Some(hook) = self.hooks()?.drain.filter(|_| policy != Drain::Skip) else { return Ok(false) };
+        // What an operator asked for outlives a stop.
+        if self.record.drained != Some(Drained::Asked) {
+            self.record.drained = Some(why);
+        }
+        self.save().await?;
+        self.run.emitter.phase(self.name(), Phase::Draining, "", "").await;
+        let limit = if let Drain::Within(limit) = policy { limit } else { hook.timeout };
+        self.run_hook("drain", &hook, limit).await?;
+        Ok(true)
     }
 
     async fn note_leaving(&mut self, phase: Phase, reason: &str) -> Result<(), EngineError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_api::Event;
-use muster_plan::{Begun, BegunAction, Desired, Inputs, Plan, Policy, Verb};
+use muster_plan::{Begun, BegunAction, Desired, Health, Inputs, Plan, Policy, Verb};
 use muster_provider::Provider;
 use muster_spec::OnFailure;
 use muster_store::{Intent, IntentAction, LeaseHolder, Store};
@@ -20,6 +20,7 @@ use crate::facts::{ask_agents, facts, leaving, members, renewals, running};
 use crate::lease::Hold;
 use crate::link::AgentLinks;
 use crate::observe::{Observation, observe};
+use crate::wishes::Wishes;
 use crate::{EngineError, Limits};
 
 /// What an engine is made of.
@@ -48,8 +49,8 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     hold: Mutex<Option<Arc<Hold>>>,
     prepared: Mutex<Option<Prepared>>,
-    /// What groups are to be scaled to; written down when a plan is executed.
-    pub(crate) scaled: Mutex<BTreeMap<GroupName, u32>>,
+    /// Written down when a plan is executed.
+    pub(crate) wishes: Mutex<Wishes>,
 }
 
 /// What a plan was made from, for the run that executes it.
@@ -59,15 +60,15 @@ pub(crate) struct Prepared {
     pub(crate) observation: Observation,
     pub(crate) known: Known,
     pub(crate) renewals: Vec<NodeName>,
-    /// What groups were scaled to, this time and before.
-    pub(crate) scaled: BTreeMap<GroupName, u32>,
+    /// This time and before.
+    pub(crate) wishes: Wishes,
     /// The lease that was held meanwhile: nobody else has changed anything since.
     generation: Option<Generation>,
 }
 
 impl Engine {
     pub fn new(config: EngineConfig) -> Self {
-        Self { config, hold: Mutex::default(), prepared: Mutex::default(), scaled: Mutex::default() }
+        Self { config, hold: Mutex::default(), prepared: Mutex::default(), wishes: Mutex::default() }
     }
 
     /// Takes the cluster's lease, unless this engine has it. It is renewed until `release`, or until the engine goes.
@@ -95,9 +96,9 @@ impl Engine {
     /// How many nodes each group of the file should have now.
     pub async fn numbers(&self, blueprint: &dyn Blueprint) -> Result<BTreeMap<GroupName, u32>, EngineError> {
         let observation = observe(&self.config, blueprint.cluster()).await?;
-        let scaled = observation.cluster.as_ref().map(|record| record.scaled.clone()).unwrap_or_default();
+        let wishes = Wishes::of(observation.cluster.as_ref(), &Wishes::default());
         let mut numbers = BTreeMap::new();
-        for node in blueprint.desired(&observation.existing(), &scaled) {
+        for node in blueprint.desired(&wishes.staying(observation.existing()), &wishes.scaled) {
             *numbers.entry(node.group).or_default() += 1;
         }
         Ok(numbers)
@@ -106,7 +107,29 @@ impl Engine {
     /// From the next plan on groups have these numbers of nodes. They are written down when a plan is executed, and
     /// hold until the next such call; the file's ranges bound them.
     pub async fn scale(&self, numbers: BTreeMap<GroupName, u32>) {
-        self.scaled.lock().await.extend(numbers);
+        self.wishes.lock().await.scaled.extend(numbers);
+    }
+
+    /// Where groups have too many nodes from the next plan on, these go first.
+    pub async fn let_go(&self, nodes: BTreeSet<NodeName>) {
+        self.wishes.lock().await.leaving.extend(nodes);
+    }
+
+    /// The nodes of each group that have a machine, the oldest first.
+    pub async fn by_age(&self, cluster: &ClusterName) -> Result<BTreeMap<GroupName, Vec<NodeName>>, EngineError> {
+        let observation = observe(&self.config, cluster).await?;
+        let mut ages: BTreeMap<GroupName, Vec<(Timestamp, Option<u32>, NodeName)>> = BTreeMap::new();
+        for record in observation.records.values() {
+            if let Some(machine) = observation.machine(&record.name) {
+                let age = (machine.created_at, record.name.index(), record.name.clone());
+                ages.entry(record.group.clone()).or_default().push(age);
+            }
+        }
+        let sorted = ages.into_iter().map(|(group, mut nodes)| {
+            nodes.sort();
+            (group, nodes.into_iter().map(|(.., name)| name).collect())
+        });
+        Ok(sorted.collect())
     }
 
     pub(crate) async fn hold(&self, cluster: &ClusterName) -> Result<Arc<Hold>, EngineError> {
@@ -156,9 +179,9 @@ impl Engine {
         if observation.cluster.as_ref().is_some_and(|record| record.removing) {
             return Err(EngineError::BeingRemoved { cluster: cluster.clone() });
         }
-        let mut scaled = observation.cluster.as_ref().map(|record| record.scaled.clone()).unwrap_or_default();
-        scaled.extend(self.scaled.lock().await.clone());
-        let desired = blueprint.desired(&observation.existing(), &scaled);
+        let mut wishes = Wishes::of(observation.cluster.as_ref(), &*self.wishes.lock().await);
+        let desired = blueprint.desired(&wishes.staying(observation.existing()), &wishes.scaled);
+        wishes.settle(|node| observation.is_known(node), &desired.iter().map(|node| &node.name).collect());
         let replies = ask_agents(&self.config, running(&observation)).await;
         let mut inputs = Inputs {
             cluster: cluster.clone(),
@@ -187,9 +210,15 @@ impl Engine {
                 break (plan, known);
             }
         };
+        let mut known = known;
+        // One that does not answer cannot follow, and putting that right was not asked for.
+        known.followers.retain(|node, _| {
+            let answers = inputs.facts.get(node).is_some_and(|facts| facts.health == Health::Answers);
+            self.config.policy.asks_for(node) || answers
+        });
         let plan = self.with_images(blueprint, &desired, (plan, inputs)).await;
         let renewals = renewals(&self.config, &replies, Timestamp::now());
-        Ok(Prepared { plan, desired, observation, known, renewals, scaled, generation })
+        Ok(Prepared { plan, desired, observation, known, renewals, wishes, generation })
     }
 
     /// The same plan, which also names the images that have to be made for it.
@@ -222,7 +251,8 @@ fn begun_input(intent: &Intent) -> Begun {
         node: intent.node.clone(),
         action: match intent.action {
             IntentAction::Create => BegunAction::Create,
-            IntentAction::Start => BegunAction::Start,
+            // What was stopped is started, and what was rebooted is looked at.
+            IntentAction::Start | IntentAction::Stop | IntentAction::Reboot => BegunAction::Start,
             IntentAction::Configure => BegunAction::Configure,
             IntentAction::Remove => BegunAction::Remove,
         },

@@ -30,9 +30,11 @@ mod redact;
 mod removal;
 mod run;
 mod status;
+mod tend;
 mod tide;
 mod transport;
 mod up;
+mod wishes;
 
 pub use blueprint::Blueprint;
 pub use drain::Drain;
@@ -43,4 +45,5 @@ pub use link::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};
 pub use observe::{CLUSTER_TAG, GROUP_TAG, NODE_TAG};
 pub use outcome::{Counts, Exit, NodeOutcome, Outcome};
 pub use redact::Redactor;
+pub use tend::Tend;
 pub use transport::TransportLinks;

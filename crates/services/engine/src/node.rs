@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use muster_api::EventBody;
 use muster_plan::{Action, Verb};
 use muster_provider::Machine;
-use muster_store::{Intent, IntentAction, NodeRecord};
+use muster_store::{Drained, Intent, IntentAction, NodeRecord};
 use muster_types::{ClientToken, MachineId, NodeName, Phase, Timestamp};
 
 use crate::EngineError;
@@ -66,7 +66,8 @@ impl<'a> NodeRun<'a> {
     pub(crate) fn new(run: &'a Run<'a>, part: NodePart<'a>) -> Self {
         let record = part.record.unwrap_or_else(|| blank(run, part.action, part.machine.as_ref()));
         let stays = matches!(part.action.verb, Verb::Configure | Verb::Start);
-        let leaving = stays && matches!(record.phase, Phase::Draining | Phase::Removing);
+        let was_leaving = matches!(record.phase, Phase::Draining | Phase::Removing);
+        let leaving = stays && (was_leaving || record.drained == Some(Drained::Stopped));
         Self {
             run,
             action: part.action,
@@ -124,6 +125,10 @@ impl<'a> NodeRun<'a> {
     }
 
     pub(crate) fn keep(&self) -> NodeOutcome {
+        if !self.run.config.policy.asks_for(self.name()) {
+            // Whoever would wait for its address in this run would wait in vain.
+            self.run.board.drop_member(self.name());
+        }
         self.run.board.end(self.name(), Ok(()));
         self.outcome(Phase::Ready, Fault::default())
     }
@@ -230,6 +235,7 @@ impl<'a> NodeRun<'a> {
                 IntentAction::Remove => verb == Verb::Replace && intent.machine == self.action.machine,
                 IntentAction::Start => verb == Verb::Start,
                 IntentAction::Configure => verb == Verb::Configure,
+                IntentAction::Stop | IntentAction::Reboot => false,
             };
             if goes_on {
                 self.open.push(intent);
@@ -379,6 +385,7 @@ fn blank(run: &Run<'_>, action: &Action, machine: Option<&Machine>) -> NodeRecor
         document: None,
         document_hash: None,
         facts: None,
+        drained: None,
     }
 }
 
@@ -393,5 +400,7 @@ pub(crate) fn word(action: IntentAction) -> &'static str {
         IntentAction::Start => "start",
         IntentAction::Configure => "configure",
         IntentAction::Remove => "remove",
+        IntentAction::Stop => "stop",
+        IntentAction::Reboot => "reboot",
     }
 }

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use muster_plan::{Assignment, MachineState as Planned, Observed, Recorded};
 use muster_provider::{Machine, MachineState, Tags};
 use muster_stdx::Backoff;
-use muster_store::{ClusterRecord, Intent, IntentAction, NodeRecord};
-use muster_types::{ClusterName, GroupName, MachineId, NodeName};
+use muster_store::{ClusterRecord, Drained, Intent, IntentAction, NodeRecord};
+use muster_types::{ClusterName, GroupName, MachineId, NodeName, Phase};
 use sha2::{Digest as _, Sha256};
 
 use crate::{EngineConfig, EngineError};
@@ -120,6 +120,11 @@ impl Observation {
         self.machines.get(&self.assignment.machines.get(node)?.machine)
     }
 
+    /// Whether anything of the node is there: a record or a machine.
+    pub(crate) fn is_known(&self, node: &NodeName) -> bool {
+        self.records.contains_key(node) || self.assignment.machines.contains_key(node)
+    }
+
     /// The names that are there, by group: recorded or listed.
     pub(crate) fn existing(&self) -> BTreeMap<GroupName, BTreeSet<NodeName>> {
         let mut existing: BTreeMap<GroupName, BTreeSet<NodeName>> = BTreeMap::new();
@@ -161,7 +166,11 @@ impl Observation {
             machine: node.machine.clone(),
             token: node.token.clone(),
             machine_hash: node.machine_hash.clone(),
-            phase: node.phase,
+            // Drained to be stopped, and not stopped: it is to be taken back.
+            phase: match (node.drained, node.phase) {
+                (Some(Drained::Stopped), Phase::Ready) => Phase::Draining,
+                (_, phase) => phase,
+            },
             reason: node.reason.clone(),
         };
         self.records.values().map(recorded).collect()

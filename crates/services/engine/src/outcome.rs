@@ -64,6 +64,8 @@ pub struct Outcome {
     pub nodes: Vec<NodeOutcome>,
     /// Nodes that are gone, as asked.
     pub removed: Vec<NodeName>,
+    /// Nodes that were neither asked for nor touched; they are not told of.
+    pub untouched: usize,
     /// What should be gone and is not, in words.
     pub leftovers: Vec<String>,
     pub exit: Exit,
@@ -112,6 +114,20 @@ impl Outcome {
 
     pub fn total(&self) -> usize {
         self.nodes.len()
+    }
+}
+
+/// The exit of a run that was to bring nodes to this phase.
+pub(crate) fn exit_as(nodes: &[NodeOutcome], aim: Phase) -> Exit {
+    let there = nodes.iter().filter(|node| node.phase == aim).count();
+    if there == nodes.len() {
+        Exit::Done
+    } else if there > 0 {
+        Exit::Partly
+    } else if nodes.iter().all(|node| node.timed_out) {
+        Exit::TimedOut
+    } else {
+        Exit::Failed
     }
 }
 

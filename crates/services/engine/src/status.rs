@@ -2,7 +2,7 @@
 
 use muster_api::{ConfigPhase, NodeStatus, STATUS_VERSION, StatusDocument};
 use muster_provider::{Machine, MachineState};
-use muster_store::NodeRecord;
+use muster_store::{Drained, NodeRecord};
 use muster_types::{ClusterName, NodeName, Phase};
 
 use crate::down::group_of;
@@ -110,6 +110,13 @@ fn running_view(record: &NodeRecord, node: &NodeName, replies: &Replies) -> View
         }
         Some(Err(_)) | None => return View::new(record.phase, record.reason.clone()),
     };
+    if record.drained.is_some() && record.phase == Phase::Ready {
+        let taken_back = match &record.drained {
+            Some(Drained::Asked) => format!("drained on request; `muster node resume {node}` takes it back"),
+            _ => "drained to be stopped; `muster up` takes it back".to_owned(),
+        };
+        return View::new(Phase::Draining, taken_back);
+    }
     let phase = status.config.as_ref().map(|config| config.phase);
     match (record.phase, phase) {
         (_, Some(ConfigPhase::Applying)) => View::new(Phase::Configuring, ""),

@@ -11,7 +11,7 @@ use muster_api::EventBody;
 use muster_plan::{Action, Plan, Verb};
 use muster_stdx::chain;
 use muster_store::{ClusterRecord, Intent, NodeRecord};
-use muster_types::{GroupName, NodeName, Phase, Timestamp};
+use muster_types::{NodeName, Phase, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use crate::lease::Hold;
 use crate::node::{Lived, NodePart, NodeRun};
 use crate::outcome::{Exit, NodeOutcome, Outcome, exit_of};
 use crate::run::{Run, concurrency};
+use crate::wishes::Wishes;
 use crate::{Engine, EngineConfig, EngineError, preflight};
 
 /// How often the log is written while a run goes on.
@@ -50,10 +51,16 @@ impl Engine {
         emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command: "up".to_owned() }).await;
         emitter.emit(planned(&prepared.plan)).await;
         let result = self.execute_until_true(blueprint, (&hold, &emitter), (prepared, token)).await;
-        let result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
+        let mut result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
+        if let Ok(outcome) = &mut result {
+            // What was neither asked for nor touched is not part of the account.
+            let all = outcome.nodes.len();
+            outcome.nodes.retain(|node| node.verb != Verb::Keep || self.config.policy.asks_for(&node.name));
+            outcome.untouched = all - outcome.nodes.len();
+        }
         tell_end(&emitter, result.as_ref(), begun).await;
         if result.is_ok() {
-            self.scaled.lock().await.clear();
+            *self.wishes.lock().await = Wishes::default();
         }
         result
     }
@@ -160,6 +167,7 @@ impl Parts {
             run: emitter.run().clone(),
             nodes: self.nodes,
             removed: self.removed,
+            untouched: 0,
             leftovers: self.leftovers,
             exit,
             took: begun.elapsed(),
@@ -173,14 +181,14 @@ async fn execute(
     (hold, emitter): (&Hold, &Emitter),
     (prepared, token): (Prepared, CancellationToken),
 ) -> Result<Parts, EngineError> {
-    let Prepared { plan, desired, observation, mut known, renewals, scaled, .. } = prepared;
+    let Prepared { plan, desired, observation, mut known, renewals, wishes, .. } = prepared;
     preflight::check(config, &plan, &desired).await?;
     // What gets another machine does not follow before it is configured.
     for action in plan.actions().iter().filter(|action| action.verb == Verb::Replace) {
         known.followers.remove(&action.node);
     }
     let record = observation.cluster.as_ref();
-    note_cluster(config, blueprint, hold, (record, &observation.owner_tag, scaled)).await?;
+    note_cluster(config, blueprint, hold, (record, &observation.owner_tag, wishes)).await?;
     let run = Run {
         config,
         hold,
@@ -281,12 +289,20 @@ async fn note_cluster(
     config: &EngineConfig,
     blueprint: &dyn Blueprint,
     hold: &Hold,
-    (record, owner_tag, scaled): (Option<&ClusterRecord>, &str, BTreeMap<GroupName, u32>),
+    (record, owner_tag, wishes): (Option<&ClusterRecord>, &str, Wishes),
 ) -> Result<(), EngineError> {
     let (file, settings) = (whole_path(blueprint.file()), blueprint.settings(&config.provider_name));
+    let Wishes { scaled, leaving } = wishes;
     let record = match record {
-        Some(record) if record.file == file && record.settings == settings && record.scaled == scaled => return Ok(()),
-        Some(record) => ClusterRecord { file, settings, scaled, ..record.clone() },
+        Some(record)
+            if record.file == file
+                && record.settings == settings
+                && record.scaled == scaled
+                && record.leaving == leaving =>
+        {
+            return Ok(());
+        }
+        Some(record) => ClusterRecord { file, settings, scaled, leaving, ..record.clone() },
         None => ClusterRecord {
             name: blueprint.cluster().clone(),
             revision: 0,
@@ -297,6 +313,7 @@ async fn note_cluster(
             created_at: Timestamp::now(),
             removing: false,
             scaled,
+            leaving,
         },
     };
     let written = config.store.put_cluster(&record, hold.check()?).await;
@@ -311,8 +328,11 @@ fn whole_path(file: &str) -> String {
     whole.map_or_else(|| file.to_owned(), |whole| whole.display().to_string())
 }
 
-/// Intents of nodes that the plan does not speak of: there is nothing left to do.
+/// Intents of nodes that the plan does not speak of: there is nothing left to do, unless the plan leaves nodes out.
 async fn finish_strays(run: &Run<'_>, plan: &Plan, intents: &[Intent]) -> Result<(), EngineError> {
+    if run.config.policy.only.is_some() {
+        return Ok(());
+    }
     let spoken_of: BTreeSet<&NodeName> = plan.actions().iter().map(|action| &action.node).collect();
     for intent in intents.iter().filter(|intent| !spoken_of.contains(&intent.node)) {
         let finished = run.config.store.finish(&intent.cluster, &intent.id, None, run.hold.check()?).await;

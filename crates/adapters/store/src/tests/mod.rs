@@ -72,6 +72,7 @@ fn cluster() -> ClusterRecord {
         created_at: Timestamp::UNIX_EPOCH,
         removing: false,
         scaled: std::collections::BTreeMap::new(),
+        leaving: std::collections::BTreeSet::new(),
     }
 }
 
@@ -92,6 +93,7 @@ fn node(index: u32) -> NodeRecord {
         document: None,
         document_hash: None,
         facts: None,
+        drained: None,
     }
 }
 

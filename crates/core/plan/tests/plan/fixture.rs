@@ -9,6 +9,7 @@
 //!     comes=NODES|joins-late=NODES|moves=NODES|leaves=NODES]
 //! unbaked NODE WORDS
 //! replace NODE
+//! only NODE
 //! ```
 
 use muster_plan::{
@@ -78,6 +79,7 @@ pub(crate) fn parse(text: &str) -> Inputs {
             "begun" => inputs.begun.push(begun(&line)),
             "facts" => drop(inputs.facts.insert(line.node(1), facts(&line))),
             "unbaked" => drop(inputs.unbaked.insert(line.node(1), line.word(2).replace('_', " "))),
+            "only" => drop(inputs.policy.only.get_or_insert_default().insert(line.node(1))),
             "replace" => drop(inputs.policy.replace.insert(line.node(1))),
             other => panic!("`{other}` begins no line of a fixture"),
         }

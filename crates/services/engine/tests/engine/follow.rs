@@ -120,7 +120,7 @@ async fn a_machine_stays_while_somebody_speaks_of_it() {
 async fn a_node_that_gets_another_machine_is_left_out_meanwhile() {
     let world = World::new();
     world.up(&cluster(2)).await;
-    let policy = Policy { replace: [name("work-2")].into() };
+    let policy = Policy { replace: [name("work-2")].into(), ..Policy::default() };
     let process = world.process_with(&Mortality::default(), |config| config.policy = policy);
     let plan = process.engine.plan(&cluster(2)).await.unwrap();
     assert_eq!(plan.actions()[0].reason, "its files speak of work-2, which gets another machine", "{plan}");

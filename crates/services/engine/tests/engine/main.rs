@@ -15,4 +15,5 @@ mod removal;
 mod scale;
 mod status;
 mod support;
+mod tend;
 mod up;

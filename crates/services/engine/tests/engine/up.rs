@@ -125,7 +125,7 @@ async fn what_is_stopped_paused_or_gone_comes_back() {
 async fn a_node_that_is_asked_for_is_replaced() {
     let (world, blueprint) = (World::new(), TestBlueprint::new(vec![TestGroup::new("web", 2)]));
     world.up(&blueprint).await;
-    let policy = Policy { replace: [name("web-2")].into() };
+    let policy = Policy { replace: [name("web-2")].into(), ..Policy::default() };
     let process = world.process_with(&Mortality::default(), |config| config.policy = policy);
     assert_eq!(process.up(&blueprint).await.unwrap().exit, Exit::Done);
     world.assert_true_to(&blueprint).await;

@@ -67,11 +67,13 @@ impl TestGroup {
 pub(crate) struct TestBlueprint {
     pub(crate) cluster: ClusterName,
     pub(crate) groups: Vec<TestGroup>,
+    /// Of a group with a number of its own, those that are there stay.
+    pub(crate) existing: bool,
 }
 
 impl TestBlueprint {
     pub(crate) fn new(groups: Vec<TestGroup>) -> Self {
-        Self { cluster: ClusterName::new("demo").unwrap(), groups }
+        Self { cluster: ClusterName::new("demo").unwrap(), groups, existing: false }
     }
 
     pub(crate) fn with(&self, change: impl FnOnce(&mut Vec<TestGroup>)) -> Self {
@@ -105,13 +107,17 @@ impl Blueprint for TestBlueprint {
 
     fn desired(
         &self,
-        _existing: &BTreeMap<GroupName, BTreeSet<NodeName>>,
+        existing: &BTreeMap<GroupName, BTreeSet<NodeName>>,
         scaled: &BTreeMap<GroupName, u32>,
     ) -> Vec<DesiredNode> {
         let nodes = self.groups.iter().flat_map(|group| {
             let name = GroupName::new(group.name).unwrap();
             let count = scaled.get(&name).copied().unwrap_or(group.count);
-            (1..=count).map(move |index| DesiredNode {
+            let there: Vec<u32> = existing.get(&name).into_iter().flatten().filter_map(NodeName::index).collect();
+            let stays = self.existing && scaled.contains_key(&name);
+            let indices =
+                if stays { there.into_iter().take(count as usize).collect() } else { (1..=count).collect::<Vec<_>>() };
+            indices.into_iter().map(move |index| DesiredNode {
                 name: NodeName::of(&name, index).unwrap(),
                 group: name.clone(),
                 needs: group.needs.iter().map(|need| GroupName::new(*need).unwrap()).collect(),

@@ -1,0 +1,96 @@
+//! The whole program on clusters that are there: work on single nodes, drift, plans in files, audit, sweeping, backups.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use muster_testkit::{Output, Sandbox, can_make_nodes};
+use serde_json::Value;
+
+fn sandbox() -> Sandbox {
+    Sandbox::new(env!("CARGO_BIN_EXE_muster"))
+}
+
+/// A hub that knows its nodes, nodes that speak of nobody, and a file on each.
+const FILE: &str = "cluster: days
+groups:
+  hub:
+    cloud_init: |
+      write_files:
+        - path: /etc/nodes
+          content: '{% for node in members(\"web\") %}{{ node.name }} {% endfor %}'
+  web:
+    count: 1..4
+    needs: [hub]
+    cloud_init: |
+      write_files:
+        - path: /etc/app
+          content: hello
+";
+
+fn names(document: &Value) -> Vec<String> {
+    let nodes = document["nodes"].as_array().unwrap();
+    nodes.iter().map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn phases(output: &Output) -> Vec<(String, String)> {
+    let document = output.json();
+    let text = |node: &Value, key: &str| node[key].as_str().unwrap().to_owned();
+    document["nodes"].as_array().unwrap().iter().map(|node| (text(node, "name"), text(node, "phase"))).collect()
+}
+
+mod nodes {
+    use super::*;
+
+    #[test]
+    fn single_nodes_are_stopped_replaced_and_removed_and_no_others_are_touched() {
+        if !can_make_nodes() {
+            return;
+        }
+        let place = sandbox();
+        place.write("cluster.yaml", FILE);
+        place.muster(&["up"]).success();
+        place.muster(&["scale", "web=3"]).success();
+        let nodes = |place: &Sandbox| place.muster(&["exec", "hub-1", "--", "cat", "/etc/nodes"]).success().stdout;
+        assert_eq!(nodes(&place).trim(), "web-1 web-2 web-3");
+        place.muster(&["exec", "*", "--", "touch", "/srv/kept"]).success();
+        // Stopped and started: data is kept, and only that node is told of.
+        let stopped = place.muster(&["node", "stop", "web-2", "--json"]).success();
+        assert_eq!(phases(&stopped), [("web-2".to_owned(), "stopped".to_owned())]);
+        assert_eq!(stopped.json()["counts"]["untouched"], 3);
+        let status = place.muster(&["status", "--json"]).exits(3);
+        assert!(phases(&status).contains(&("web-2".to_owned(), "stopped".to_owned())), "{status}");
+        let started = place.muster(&["node", "start", "web-2", "--json"]).success().json();
+        assert_eq!(names(&started), ["web-2"]);
+        place.muster(&["exec", "web-2", "--", "test", "-e", "/srv/kept"]).success();
+        let boot = |node: &str| place.muster(&["exec", node, "--", "stat", "-c", "%Y", "/proc/1"]).success().stdout;
+        let before = (boot("web-1"), boot("hub-1"));
+        place.muster(&["node", "reboot", "web-2", "--json"]).success();
+        place.muster(&["exec", "web-2", "--", "test", "-e", "/srv/kept"]).success();
+        // Without a terminal nobody can be asked.
+        place.muster(&["node", "rm", "web-2"]).exits(64);
+        let removed = place.muster(&["node", "rm", "web-2", "--yes", "--json"]).success().json();
+        assert_eq!((names(&removed), &removed["removed"][0]), (vec!["hub-1".to_owned()], &Value::from("web-2")));
+        assert_eq!(nodes(&place).trim(), "web-1 web-3");
+        assert!(place.muster(&["plan"]).success().stdout.contains("Nothing to do"));
+        let replaced = place.muster(&["node", "replace", "web-3", "--yes"]).success();
+        assert!(replaced.stderr.contains("touched 1 of 3") || replaced.stderr.contains("touched 2 of 3"), "{replaced}");
+        place.muster(&["exec", "web-3", "--", "test", "-e", "/srv/kept"]).exits(1);
+        place.muster(&["scale", "web=1", "--oldest", "--yes"]).success();
+        assert_eq!(nodes(&place).trim(), "web-3");
+        // Too few, a group of a fixed number, a node that is not there.
+        let refused = place.muster(&["node", "rm", "web-3", "--yes"]).exits(65);
+        assert!(refused.stderr.contains("1..4") || refused.stderr.contains("from 1 to 4"), "{refused}");
+        place.muster(&["node", "rm", "hub-1", "--yes"]).exits(65);
+        place.muster(&["node", "stop", "web-9"]).exits(64);
+        let nothing = place.muster(&["node", "drain", "web-3"]).exits(1);
+        assert!(nothing.stdout.contains("web-3") && nothing.stderr.contains("drain"), "{nothing}");
+        assert_eq!(before.1, boot("hub-1"));
+        // All of it off and on again.
+        place.muster(&["stop"]).success();
+        assert!(phases(&place.muster(&["status", "--json"]).exits(1)).iter().all(|(_, phase)| phase == "stopped"));
+        let started = place.muster(&["start", "--json"]).success().json();
+        assert_eq!(started["counts"]["started"], 2, "{started}");
+        place.muster(&["exec", "hub-1", "--", "test", "-e", "/srv/kept"]).success();
+        assert!(place.muster(&["plan"]).success().stdout.contains("Nothing to do"));
+        place.muster(&["down", "--yes"]).success();
+    }
+}
