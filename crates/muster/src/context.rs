@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use muster_api::Event;
 use muster_doc::Tree;
-use muster_engine::compile::{self, Compiled};
+use muster_engine::compile::{self, Compiled, NodeDefinitions, Occopus};
 use muster_engine::{AgentLinks, Drain, Engine, EngineConfig, Limits, Redactor, TransportLinks};
 use muster_pki::{Authority, Secrets};
 use muster_plan::Policy;
 use muster_provider::{OpenContext, Provider};
-use muster_store::{LeaseHolder, NodeRecord, Store};
+use muster_store::{ClusterRecord, LeaseHolder, NodeRecord, Reading, Store};
 use muster_store_sqlite::SqliteStore;
 use muster_sys::process;
 use muster_types::{ClusterName, Redacted, natural_order};
@@ -35,6 +35,20 @@ pub(crate) struct Context {
     pub(crate) paths: Paths,
     /// `-c` or `MUSTER_CLUSTER`.
     cluster: Option<String>,
+}
+
+/// What the command line says beside a cluster file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ReadingArgs {
+    /// Use this provider, whatever the file says
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+    /// The node definitions of an Occopus infrastructure, where they are not in `nodes/node_definitions.yaml` beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) nodes: Option<PathBuf>,
+    /// Start the nodes from this image, whatever the file says
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image: Option<String>,
 }
 
 /// A cluster, with all that commands need to speak with its machines.
@@ -60,19 +74,20 @@ impl Context {
     }
 
     /// Reads and checks a cluster file; without a name, `cluster.yaml` of the current folder. `-` is standard input.
-    pub(crate) fn compile(&self, file: Option<&Path>, provider: Option<&str>) -> Result<Compiled, Failure> {
-        let path = match file {
-            Some(path) => path.to_owned(),
-            None => paths::default_file().map(Path::to_owned).ok_or_else(|| {
-                Failure::usage(
-                    format!("no file was named, and there is no {} here", paths::DEFAULT_FILE),
-                    "name the cluster file, as in `muster up examples/quickstart.yaml`",
-                )
-            })?,
-        };
-        let source = compile::Source { path: path.display().to_string(), text: read(&path)?, folder: folder(&path) };
+    pub(crate) fn compile(&self, file: Option<&Path>, reading: &ReadingArgs) -> Result<Compiled, Failure> {
+        let source = source(file)?;
         let factories = registry::factories()?;
-        let options = compile::Options { provider, factories: &factories, occopus: compile::Occopus::default() };
+        let definitions = match &reading.nodes {
+            Some(path) => NodeDefinitions::File(path),
+            None => NodeDefinitions::Beside { imported: &[] },
+        };
+        let occopus = Occopus { definitions, ..Occopus::default() };
+        if reading.nodes.is_some() && !compile::is_infrastructure(&source) {
+            let message = format!("`--nodes` names node definitions of Occopus, and {} is a cluster file", source.path);
+            return Err(Failure::usage(message, "leave it out, or name an Occopus infrastructure description"));
+        }
+        let (provider, image) = (reading.provider.as_deref(), reading.image.as_deref());
+        let options = compile::Options { provider, image, factories: &factories, occopus };
         let compiled = compile::compile(source, &options)
             .map_err(|rejected| Failure::Rejected { sources: rejected.sources, diagnostics: rejected.diagnostics })?;
         if !compiled.warnings.is_empty() && self.printer.is_text() {
@@ -81,17 +96,32 @@ impl Context {
         Ok(compiled)
     }
 
+    /// Reads the file that a cluster was made from once more, in the way in which it was read then.
+    pub(crate) fn compile_again(&self, record: &ClusterRecord, file: &Path) -> Result<Compiled, Failure> {
+        let Reading { definitions, image } = record.reading.clone();
+        let (provider, nodes) = (Some(record.provider.clone()), definitions.map(PathBuf::from));
+        self.compile(Some(file), &ReadingArgs { provider, nodes, image })
+    }
+
+    /// The cluster that a file describes. What else is wrong with the file does not matter.
+    fn described(&self, file: Option<&Path>) -> Result<ClusterName, Failure> {
+        match compile::cluster_name(&source(file)?) {
+            Some(name) => Ok(name),
+            None => Ok(self.compile(file, &ReadingArgs::default())?.spec.name.value.clone()),
+        }
+    }
+
     /// Which cluster is meant: the argument (a name, or a cluster file), `-c`, the file of the current folder, or the
     /// only one there is.
     pub(crate) async fn choose(&self, store: &dyn Store, named: Option<&str>) -> Result<ClusterName, Failure> {
         if let Some(name) = named.or(self.cluster.as_deref()) {
             if name.contains(['/', '.']) && Path::new(name).is_file() {
-                return Ok(self.compile(Some(Path::new(name)), None)?.spec.name.value.clone());
+                return self.described(Some(Path::new(name)));
             }
             return name.parse().map_err(|error| Failure::usage(error, "`muster ls` shows the clusters there are"));
         }
         if paths::default_file().is_some() {
-            return Ok(self.compile(None, None)?.spec.name.value.clone());
+            return self.described(None);
         }
         let clusters = store.clusters().await?;
         match clusters.as_slice() {
@@ -276,6 +306,20 @@ fn holder(command: &str) -> Result<LeaseHolder, Failure> {
         start_ticks: process::start_ticks(pid)?,
         command: command.to_owned(),
     })
+}
+
+/// The text of a cluster file; without a name, `cluster.yaml` of the current folder. `-` is standard input.
+fn source(file: Option<&Path>) -> Result<compile::Source, Failure> {
+    let path = match file {
+        Some(path) => path,
+        None => paths::default_file().ok_or_else(|| {
+            Failure::usage(
+                format!("no file was named, and there is no {} here", paths::DEFAULT_FILE),
+                "name the cluster file, as in `muster up examples/quickstart.yaml`",
+            )
+        })?,
+    };
+    Ok(compile::Source { path: path.display().to_string(), text: read(path)?, folder: folder(path) })
 }
 
 /// The folder that a cluster file is in.

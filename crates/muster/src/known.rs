@@ -23,7 +23,7 @@ pub(crate) async fn open(
         Some(file) => file.to_owned(),
         None => file_of(&record.file, &name)?,
     };
-    let mut compiled = context.compile(Some(&file), Some(&record.provider))?;
+    let mut compiled = context.compile_again(&record, &file)?;
     if compiled.spec.name.value != name {
         let message = format!("{} describes cluster {}, not {name}", file.display(), compiled.spec.name.value);
         return Err(Failure::usage(message, "name its own file with `--file`"));

@@ -20,4 +20,4 @@ pub use keepalive::watch_connection;
 pub use limits::Limits;
 pub use server::{ServerCertificate, ServerTls};
 pub use stream::EventStream;
-pub use url::{UrlError, http_get, resolve_and_connect};
+pub use url::{UrlError, http_get, http_head, resolve_and_connect};

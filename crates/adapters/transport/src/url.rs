@@ -1,4 +1,4 @@
-//! The status of a GET, for health checks of URLs.
+//! The status of a GET or a HEAD, for health checks of URLs.
 
 use std::future::Future;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
-use hyper::{Request, Uri, header};
+use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
@@ -20,6 +20,8 @@ use tokio_rustls::TlsConnector;
 
 /// A bigger `/etc/hosts` is not read.
 const HOSTS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// As many as browsers follow.
+const REDIRECTS_MAX: usize = 20;
 const ROOTS_KEPT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,8 @@ pub enum UrlError {
     Tls { host: String, source: io::Error },
     #[error("TLS cannot be used")]
     Setup { source: rustls::Error },
+    #[error("it redirects more than {REDIRECTS_MAX} times")]
+    Redirects,
     #[error("{host} did not answer the request")]
     Request { host: String, source: hyper::Error },
 }
@@ -41,6 +45,54 @@ pub enum UrlError {
 /// Asks for a URL and returns the status of the answer; its body is not read and redirects are not followed. `connect`
 /// gets host and port; `resolve_and_connect` is the usual one. The caller sets the time limit.
 pub async fn http_get<C, F>(url: &str, connect: C) -> Result<u16, UrlError>
+where
+    C: FnOnce(String, u16) -> F,
+    F: Future<Output = io::Result<TcpStream>>,
+{
+    Ok(send(Method::GET, url, connect).await?.status)
+}
+
+/// As `http_get`, by HEAD, and redirects are followed to their end.
+pub async fn http_head<C, F>(url: &str, connect: C) -> Result<u16, UrlError>
+where
+    C: Fn(String, u16) -> F,
+    F: Future<Output = io::Result<TcpStream>>,
+{
+    let mut url = url.to_owned();
+    for _ in 0..=REDIRECTS_MAX {
+        let Answer { status, location } = Box::pin(send(Method::HEAD, &url, &connect)).await?;
+        match location.filter(|_| matches!(status, 301 | 302 | 303 | 307 | 308)) {
+            Some(location) => url = followed(&url, &location).ok_or(UrlError::Url)?,
+            None => return Ok(status),
+        }
+    }
+    Err(UrlError::Redirects)
+}
+
+/// Where a redirect leads, as seen from where it stood (RFC 3986, section 5.2, without dots in paths).
+fn followed(from: &str, location: &str) -> Option<String> {
+    if location.contains("://") {
+        return Some(location.to_owned());
+    }
+    let from: Uri = from.parse().ok()?;
+    let (scheme, authority) = (from.scheme_str()?, from.authority()?);
+    Some(match location {
+        other if other.starts_with("//") => format!("{scheme}:{other}"),
+        path if path.starts_with('/') => format!("{scheme}://{authority}{path}"),
+        query if query.starts_with('?') => format!("{scheme}://{authority}{}{query}", from.path()),
+        relative => {
+            let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{authority}{folder}/{relative}")
+        }
+    })
+}
+
+struct Answer {
+    status: u16,
+    location: Option<String>,
+}
+
+async fn send<C, F>(method: Method, url: &str, connect: C) -> Result<Answer, UrlError>
 where
     C: FnOnce(String, u16) -> F,
     F: Future<Output = io::Result<TcpStream>>,
@@ -59,7 +111,9 @@ where
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let after_user = authority.as_str().rsplit('@').next().unwrap_or_default().to_owned();
-    let request = Request::get(target)
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
         .header(header::HOST, after_user)
         .header(header::USER_AGENT, concat!("muster/", env!("CARGO_PKG_VERSION")))
         .header(header::CONNECTION, "close")
@@ -77,7 +131,7 @@ where
     Box::pin(ask(tls, request, host)).await
 }
 
-async fn ask<S>(stream: S, request: Request<Empty<Bytes>>, host: String) -> Result<u16, UrlError>
+async fn ask<S>(stream: S, request: Request<Empty<Bytes>>, host: String) -> Result<Answer, UrlError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -93,7 +147,9 @@ where
         // The connection ends once the answer is complete or when it breaks; either way the answer is there now.
         _ = &mut connection => answer.await,
     };
-    Ok(response.map_err(failed)?.status().as_u16())
+    let response = response.map_err(failed)?;
+    let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+    Ok(Answer { status: response.status().as_u16(), location: location.map(str::to_owned) })
 }
 
 /// Trusts what the machine trusts. Kept for a minute: a check that waits for a server asks every second, and a check
@@ -173,7 +229,7 @@ mod tests {
     use super::*;
 
     /// Answers one connection with `answer`; returns what was asked.
-    async fn serve_once(listener: TcpListener, answer: &'static str) -> String {
+    async fn serve_once(listener: &TcpListener, answer: &str) -> String {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut asked = Vec::new();
         while !asked.ends_with(b"\r\n\r\n") {
@@ -194,10 +250,34 @@ mod tests {
         let (listener, address) = listener().await;
         let url = format!("http://user@{address}/a?b=c#d");
         let answer = "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 1000000\r\n\r\nno more than this";
-        let (asked, status) = tokio::join!(serve_once(listener, answer), http_get(&url, resolve_and_connect));
+        let (asked, status) = tokio::join!(serve_once(&listener, answer), http_get(&url, resolve_and_connect));
         assert_eq!(status.unwrap(), 302);
         assert!(asked.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{asked}");
         assert!(asked.contains(&format!("host: {address}\r\n")), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn redirects_of_a_head_are_followed_to_their_end() {
+        let (listener, address) = listener().await;
+        let served = async {
+            let mut asked = String::new();
+            for (status, place) in [("301 Moved", "/login/"), ("302 Found", "form?a=b"), ("200 OK", "/never")] {
+                let answer = format!("HTTP/1.1 {status}\r\nLocation: {place}\r\nContent-Length: 9\r\n\r\n");
+                asked += serve_once(&listener, &answer).await.lines().next().unwrap();
+            }
+            asked
+        };
+        let url = format!("http://{address}/");
+        let (asked, status) = tokio::join!(served, http_head(&url, resolve_and_connect));
+        assert_eq!(status.unwrap(), 200);
+        assert_eq!(asked, "HEAD / HTTP/1.1HEAD /login/ HTTP/1.1HEAD /login/form?a=b HTTP/1.1");
+        let circle = async {
+            for _ in 0..=REDIRECTS_MAX {
+                serve_once(&listener, "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        };
+        let ((), status) = tokio::join!(circle, http_head(&url, resolve_and_connect));
+        assert!(matches!(status, Err(UrlError::Redirects)), "{status:?}");
     }
 
     #[tokio::test]
@@ -205,7 +285,7 @@ mod tests {
         for answer in ["", "SSH-2.0-OpenSSH_9.2\r\n"] {
             let (listener, address) = listener().await;
             let url = format!("http://{address}/");
-            let (_, status) = tokio::join!(serve_once(listener, answer), http_get(&url, resolve_and_connect));
+            let (_, status) = tokio::join!(serve_once(&listener, answer), http_get(&url, resolve_and_connect));
             assert!(matches!(status, Err(UrlError::Request { .. })), "{status:?}");
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::commands::up::policy;
-use crate::context::{Context, Orders};
+use crate::context::{Context, Orders, ReadingArgs};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 
@@ -16,9 +16,8 @@ use crate::exit::ExitStatus;
 pub(crate) struct Args {
     /// The cluster file; cluster.yaml of this folder without it
     file: Option<PathBuf>,
-    /// Use this provider, whatever the file says
-    #[arg(long, value_name = "NAME")]
-    provider: Option<String>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// As if these nodes were to get a new machine
     #[arg(long, value_name = "NODES")]
     replace: Option<String>,
@@ -28,7 +27,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
-    let mut compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    let mut compiled = context.compile(args.file.as_deref(), &args.reading)?;
     let opened = context.look_at(&mut compiled).await?;
     let policy = policy(args.replace.as_deref(), &opened).await?;
     let plan = opened.engine("plan", Orders { policy, ..Orders::default() })?.engine.plan(&compiled).await?;

@@ -5,16 +5,19 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use muster_api::NodeFacts;
-use muster_engine::compile::{Compiled, Member, Members, RenderFault};
+use muster_engine::compile::{Compiled, Member, Members, RenderFault, Rendered};
 use muster_pki::Secrets;
 use muster_store::NodeRecord;
 use muster_types::{GroupName, NodeName, Redacted};
 
-use crate::context::Context;
+use crate::context::{Context, ReadingArgs};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 
 /// Print what a node would be given, as it would be given
+///
+/// For nodes of an Occopus infrastructure that is the user-data that Occopus would give them. With `--json` the document
+/// that an agent carries out stands beside it.
 ///
 /// Addresses are those of the running cluster, where there is one; others can be given. A node whose address is given
 /// counts as one that has joined, with 2 CPUs and 2 GiB of memory unless it has said otherwise. Secrets stand as
@@ -34,9 +37,8 @@ pub(crate) struct Args {
     /// The same two addresses for every node
     #[arg(long, value_name = "PUBLIC,PRIVATE", value_parser = parse_pair)]
     any_address: Option<Addresses>,
-    /// Render for this provider
-    #[arg(long, value_name = "NAME")]
-    provider: Option<String>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Show secrets as the nodes get them
     #[arg(long)]
     show_secrets: bool,
@@ -64,7 +66,7 @@ fn parse_address(text: &str) -> Result<(NodeName, Vec<IpAddr>), String> {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
-    let mut compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    let mut compiled = context.compile(args.file.as_deref(), &args.reading)?;
     give_secrets(args.show_secrets, &mut compiled, context)?;
     let (order, members) = members(&args, &compiled, context).await?;
     let names: Vec<NodeName> = match &args.node {
@@ -82,10 +84,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
         documents.push((name, rendered));
     }
     if !context.printer.is_text() {
-        let nodes: Vec<_> = documents
-            .iter()
-            .map(|(name, rendered)| serde_json::json!({"name": name, "hash": rendered.hash, "document": rendered.document}))
-            .collect();
+        let nodes: Vec<_> = documents.iter().map(|(name, rendered)| node(name, rendered)).collect();
         context.printer.json(&serde_json::json!({ "version": 1, "nodes": nodes }))?;
         return Ok(ExitStatus::DONE);
     }
@@ -93,9 +92,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
         if documents.len() > 1 {
             context.printer.line(&format!("--- # {name}"));
         }
-        context.printer.data(&rendered.document);
+        context.printer.data(rendered.user_data.as_ref().unwrap_or(&rendered.document));
     }
     Ok(ExitStatus::DONE)
+}
+
+fn node(name: &NodeName, rendered: &Rendered) -> serde_json::Value {
+    let mut node = serde_json::json!({"name": name, "hash": rendered.hash, "document": rendered.document});
+    if let Some(user_data) = &rendered.user_data {
+        node["user_data"] = user_data.as_str().into();
+    }
+    node
 }
 
 /// A mark for each secret; the secret itself, where it is made already and may be shown.

@@ -6,7 +6,7 @@ use muster_plan::Policy;
 
 use crate::carry_out::{Order, Victims, Work};
 use crate::commands::exec::choose;
-use crate::context::{Context, Opened};
+use crate::context::{Context, Opened, ReadingArgs};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 
@@ -21,9 +21,8 @@ use crate::exit::ExitStatus;
 pub(crate) struct Args {
     /// The cluster file; cluster.yaml of this folder without it, - for standard input
     file: Option<PathBuf>,
-    /// Use this provider, whatever the file says
-    #[arg(long, value_name = "NAME")]
-    provider: Option<String>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Give these nodes a new machine, whatever their state: web-1, web-[1-3], @group
     #[arg(long, value_name = "NODES")]
     replace: Option<String>,
@@ -32,7 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
-    let mut compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    let mut compiled = context.compile(args.file.as_deref(), &args.reading)?;
     let name = args.file.as_ref().map_or_else(|| "cluster.yaml".to_owned(), |file| file.display().to_string());
     let opened = context.create(&mut compiled).await?;
     let policy = policy(args.replace.as_deref(), &opened).await?;

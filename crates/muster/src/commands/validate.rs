@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::context::Context;
+use crate::context::{Context, ReadingArgs};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 
@@ -15,13 +15,12 @@ use crate::exit::ExitStatus;
 pub(crate) struct Args {
     /// The cluster file; cluster.yaml of this folder without it, - for standard input
     file: Option<PathBuf>,
-    /// Check it for this provider
-    #[arg(long, value_name = "NAME")]
-    provider: Option<String>,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitStatus, Failure> {
-    let compiled = context.compile(args.file.as_deref(), args.provider.as_deref())?;
+    let compiled = context.compile(args.file.as_deref(), &args.reading)?;
     let nodes = compiled.desired(&BTreeMap::new(), &BTreeMap::new()).len();
     if context.printer.is_text() {
         let noun = if nodes == 1 { "node" } else { "nodes" };

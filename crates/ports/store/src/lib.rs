@@ -2,7 +2,9 @@
 
 mod types;
 
-pub use types::{ClusterRecord, Drained, Intent, IntentAction, IntentId, Lease, LeaseHolder, NodeRecord, Revision, StoreError};
+pub use types::{
+    ClusterRecord, Drained, Intent, IntentAction, IntentId, Lease, LeaseHolder, NodeRecord, Reading, Revision, StoreError,
+};
 
 use async_trait::async_trait;
 use muster_api::Event;

@@ -27,6 +27,8 @@ pub struct ClusterRecord {
     pub owner_tag: String,
     /// Where the file was, for messages and for commands that need it again.
     pub file: String,
+    #[serde(default)]
+    pub reading: Reading,
     pub created_at: Timestamp,
     /// `down` was begun; only `down` goes on from here.
     pub removing: bool,
@@ -36,6 +38,17 @@ pub struct ClusterRecord {
     /// Nodes that were chosen to leave when a group was scaled, and may still be there.
     #[serde(default)]
     pub leaving: BTreeSet<NodeName>,
+}
+
+/// What was said beside the file and is needed to read it again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The file of node definitions of an Occopus infrastructure, if it was named.
+    #[serde(default)]
+    pub definitions: Option<String>,
+    /// The image that nodes start from, in place of what the file says.
+    #[serde(default)]
+    pub image: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

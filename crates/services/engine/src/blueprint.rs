@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use muster_store::Reading;
 use muster_types::{ClusterName, GroupName, NodeName};
 
 use crate::compile::{Compiled, DesiredNode, Hooks, Members, RenderFault, Rendered};
@@ -12,6 +13,11 @@ pub trait Blueprint: Send + Sync {
 
     /// Where the file was.
     fn file(&self) -> &str;
+
+    /// What was said beside it.
+    fn reading(&self) -> Reading {
+        Reading::default()
+    }
 
     /// The file's block for a provider, as YAML: what opens the provider again without the file.
     fn settings(&self, provider: &str) -> Option<String>;
@@ -40,6 +46,10 @@ impl Blueprint for Compiled {
 
     fn file(&self) -> &str {
         &self.path
+    }
+
+    fn reading(&self) -> Reading {
+        self.reading.clone()
     }
 
     fn settings(&self, provider: &str) -> Option<String> {

@@ -10,6 +10,7 @@ use muster_stdx::Backoff;
 use muster_types::Phase;
 use tokio::time::Instant;
 
+use crate::compile::Outside;
 use crate::fault::{Fault, Stop};
 use crate::link::{AgentLink, LinkError};
 use crate::node::NodeRun;
@@ -20,13 +21,17 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 const PING_LIMIT: Duration = Duration::from_secs(1);
 
 impl NodeRun<'_> {
-    /// Pings are sent from here, the rest is done by the agent. That the agent answers needs no asking: it has just
+    /// Pings are sent from here, the rest of the checks is done by the agent. That the agent answers needs no asking: it has just
     /// told the end of the configuration.
-    pub(crate) async fn check(&mut self, link: &Arc<dyn AgentLink>, checks: &[Check]) -> Result<(), Stop> {
+    pub(crate) async fn check(
+        &mut self,
+        link: &Arc<dyn AgentLink>,
+        (checks, outside): (&[Check], Option<&Outside>),
+    ) -> Result<(), Stop> {
         let pings = checks.iter().filter(|check| check.kind == CheckKind::Ping).map(|check| check.timeout_ms).min();
         let asked = |check: &&Check| !matches!(check.kind, CheckKind::Ping | CheckKind::Agent);
         let asked: Vec<Check> = checks.iter().filter(asked).cloned().collect();
-        if pings.is_none() && asked.is_empty() {
+        if pings.is_none() && asked.is_empty() && outside.is_none() {
             return Ok(());
         }
         self.enter(Phase::Checking, "").await;
@@ -35,6 +40,9 @@ impl NodeRun<'_> {
         }
         if !asked.is_empty() {
             self.ask_checks(link, &asked).await?;
+        }
+        if let Some(outside) = outside {
+            self.check_outside(link, outside).await?;
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ impl NodeRun<'_> {
         self.applied += 1;
         self.record.document = Some(Redacted::new(rendered.document));
         self.record.document_hash = Some(rendered.hash);
-        self.check(&link, &rendered.checks).await?;
+        self.check(&link, (&rendered.checks, rendered.outside.as_ref())).await?;
         if rendered.follows {
             self.run.board.took_in(self.name(), version, rendered.left_out);
         }

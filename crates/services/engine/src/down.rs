@@ -9,7 +9,7 @@ use muster_api::EventBody;
 use muster_plan::Verb;
 use muster_provider::Machine;
 use muster_stdx::Backoff;
-use muster_store::{ClusterRecord, Intent, IntentAction, IntentId, NodeRecord};
+use muster_store::{ClusterRecord, Intent, IntentAction, IntentId, NodeRecord, Reading};
 use muster_types::{ClusterName, GroupName, MachineId, NodeName, Phase, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -108,6 +108,7 @@ async fn mark(
             settings: None,
             owner_tag: owner_tag.to_owned(),
             file: String::new(),
+            reading: Reading::default(),
             created_at: Timestamp::now(),
             removing: true,
             scaled: BTreeMap::new(),

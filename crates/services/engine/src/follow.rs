@@ -58,7 +58,7 @@ impl NodeRun<'_> {
         self.apply(&link, &rendered).await?;
         self.record.document = Some(Redacted::new(rendered.document));
         self.record.document_hash = Some(rendered.hash);
-        self.check(&link, &rendered.checks).await?;
+        self.check(&link, (&rendered.checks, rendered.outside.as_ref())).await?;
         self.record.phase = Phase::Ready;
         self.save().await?;
         self.enter(Phase::Ready, "").await;

@@ -24,6 +24,7 @@ mod machine;
 mod node;
 mod observe;
 mod outcome;
+mod outside;
 mod policy;
 mod preflight;
 mod redact;

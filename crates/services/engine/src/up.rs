@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use muster_api::EventBody;
 use muster_plan::{Action, Plan, Verb};
 use muster_stdx::chain;
-use muster_store::{ClusterRecord, Intent, NodeRecord};
+use muster_store::{ClusterRecord, Intent, NodeRecord, Reading};
 use muster_types::{NodeName, Phase, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -289,20 +289,14 @@ async fn note_cluster(
     config: &EngineConfig,
     blueprint: &dyn Blueprint,
     hold: &Hold,
-    (record, owner_tag, wishes): (Option<&ClusterRecord>, &str, Wishes),
+    (known, owner_tag, wishes): (Option<&ClusterRecord>, &str, Wishes),
 ) -> Result<(), EngineError> {
     let (file, settings) = (whole_path(blueprint.file()), blueprint.settings(&config.provider_name));
+    let Reading { definitions, image } = blueprint.reading();
+    let reading = Reading { definitions: definitions.map(|file| whole_path(&file)), image };
     let Wishes { scaled, leaving } = wishes;
-    let record = match record {
-        Some(record)
-            if record.file == file
-                && record.settings == settings
-                && record.scaled == scaled
-                && record.leaving == leaving =>
-        {
-            return Ok(());
-        }
-        Some(record) => ClusterRecord { file, settings, scaled, leaving, ..record.clone() },
+    let record = match known {
+        Some(record) => ClusterRecord { file, reading, settings, scaled, leaving, ..record.clone() },
         None => ClusterRecord {
             name: blueprint.cluster().clone(),
             revision: 0,
@@ -310,12 +304,16 @@ async fn note_cluster(
             settings,
             owner_tag: owner_tag.to_owned(),
             file,
+            reading,
             created_at: Timestamp::now(),
             removing: false,
             scaled,
             leaving,
         },
     };
+    if known == Some(&record) {
+        return Ok(());
+    }
     let written = config.store.put_cluster(&record, hold.check()?).await;
     written.map(drop).map_err(EngineError::store("record the cluster"))
 }

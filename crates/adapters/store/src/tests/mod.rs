@@ -9,7 +9,7 @@ mod records;
 
 use std::path::PathBuf;
 
-use muster_store::{ClusterRecord, Intent, IntentAction, Lease, LeaseHolder, NodeRecord, Store as _, StoreError};
+use muster_store::{ClusterRecord, Intent, IntentAction, Lease, LeaseHolder, NodeRecord, Reading, Store as _, StoreError};
 use muster_types::{ClientToken, ClusterName, Generation, GroupName, NodeName, Phase, Redacted, Timestamp};
 use tempfile::TempDir;
 
@@ -68,6 +68,7 @@ fn cluster() -> ClusterRecord {
         provider: "fake".to_owned(),
         settings: Some("subnet: 10.77.0.0/16".to_owned()),
         owner_tag: "demo-1".to_owned(),
+        reading: Reading::default(),
         file: "demo.yaml".to_owned(),
         created_at: Timestamp::UNIX_EPOCH,
         removing: false,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::{bakery, document, permitted};
-use crate::context::Context;
+use crate::context::{Context, ReadingArgs};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::interrupt::Interrupt;
@@ -119,7 +119,8 @@ fn wanted(args: &Args, context: &Context) -> Result<Wanted, Failure> {
         };
         return Ok(Wanted { bakery: bakery(provider, context)?, requests: vec![request] });
     };
-    let compiled = context.compile(Some(file.as_path()), args.provider.as_deref())?;
+    let reading = ReadingArgs { provider: args.provider.clone(), ..ReadingArgs::default() };
+    let compiled = context.compile(Some(file.as_path()), &reading)?;
     let nodes = compiled.desired(&BTreeMap::new(), &BTreeMap::new());
     let Some(provider) = nodes.first().map(|node| node.provider.clone()) else {
         return Err(Failure::usage("the file describes no node", "give a group a `count`"));

@@ -7,13 +7,14 @@ use muster_doc::{Diagnostic, SourceMap, Span, Spanned, Tree, codes, suggest};
 use muster_pki::Secrets;
 use muster_provider::Factory;
 use muster_spec::{ClusterSpec, Context, GroupSpec, OnFailure};
+use muster_store::Reading;
 use muster_types::GroupName;
 
 use super::choose::{Choice, choose};
 use super::group::{Bench, Group};
 use super::load::Loader;
 use super::statics::Statics;
-use super::{Compiled, Options, Rejected, Source, functions, occopus, secrets};
+use super::{Compiled, NodeDefinitions, Options, Rejected, Source, functions, occopus, secrets};
 
 /// Reads a cluster file with the recipes and files that it refers to, or an infrastructure description of Occopus with its
 /// node definitions.
@@ -31,12 +32,13 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
     diagnostics.append(&mut found);
     let wanted = wanted(options, &known, &mut diagnostics);
     let Some(mut spec) = spec else { return Err(rejected(sources, diagnostics)) };
+    let reading = reading(options);
     check_blocks(&spec.blocks, options, &mut diagnostics);
     let mut loader = Loader::new(&source.folder);
     let mut groups = BTreeMap::new();
     for group in &spec.groups {
         diagnostics.extend(unsupported(group));
-        let choice = choose(&spec, group, wanted, &known, &mut diagnostics);
+        let choice = chosen_image(choose(&spec, group, wanted, &known, &mut diagnostics), options);
         diagnostics.extend(unknown_image(group, &choice, options));
         let mut bench = Bench {
             spec: &spec,
@@ -61,9 +63,24 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
         groups,
         wanted_secrets,
         secrets: Secrets::default(),
+        reading,
         occopus: None,
     };
     finish(compiled, diagnostics)
+}
+
+/// What `options` say that is not in the file.
+pub(super) fn reading(options: &Options<'_>) -> Reading {
+    let definitions = match options.occopus.definitions {
+        NodeDefinitions::File(path) => Some(path.display().to_string()),
+        NodeDefinitions::Beside { .. } | NodeDefinitions::Given(_) => None,
+    };
+    Reading { definitions, image: options.image.map(str::to_owned) }
+}
+
+pub(super) fn chosen_image(choice: Choice, options: &Options<'_>) -> Choice {
+    let image = options.image.map(str::to_owned).or(choice.image);
+    Choice { image, ..choice }
 }
 
 /// Tries out what was put together.
@@ -169,7 +186,7 @@ fn check_settings(group: &Group, options: &Options<'_>, out: &mut Vec<Diagnostic
     }
 }
 
-fn unknown_image(group: &GroupSpec, choice: &Choice, options: &Options<'_>) -> Option<Diagnostic> {
+pub(super) fn unknown_image(group: &GroupSpec, choice: &Choice, options: &Options<'_>) -> Option<Diagnostic> {
     let image = choice.image.as_deref()?;
     let images = factory(options, &choice.provider)?.images()?;
     if images.contains(&image) {

@@ -35,6 +35,7 @@ use muster_doc::{Diagnostic, SourceMap, Tree};
 use muster_pki::{SecretShape, Secrets};
 use muster_provider::{Factory, Size, Tags};
 use muster_spec::{ClusterSpec, OnFailure};
+use muster_store::Reading;
 use muster_types::{GroupName, NodeName};
 
 pub use assemble::compile;
@@ -57,6 +58,8 @@ pub struct Source {
 pub struct Options<'a> {
     /// Overrides the file's choice.
     pub provider: Option<&'a str>,
+    /// Overrides the file's choice, for all groups.
+    pub image: Option<&'a str>,
     pub factories: &'a [Arc<dyn Factory>],
     pub occopus: Occopus<'a>,
 }
@@ -81,6 +84,7 @@ pub struct Compiled {
     /// Those that recipes of the file declare, as `recipe/name`.
     wanted_secrets: BTreeMap<String, SecretShape>,
     secrets: Secrets,
+    pub(crate) reading: Reading,
     occopus: Option<Foreign>,
 }
 

@@ -27,7 +27,7 @@ fn taken(result: Result<Compiled, Rejected>) -> Compiled {
 
 fn compile_for(source: Source, provider: Option<&str>, occopus: Occopus<'_>) -> Result<Compiled, Rejected> {
     let factories: [Arc<dyn Factory>; 1] = [Arc::new(Named("local"))];
-    compile(source, &Options { provider, factories: &factories, occopus })
+    compile(source, &Options { provider, image: None, factories: &factories, occopus })
 }
 
 /// A text with these node definitions, on `local`.

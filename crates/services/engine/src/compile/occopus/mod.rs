@@ -19,8 +19,8 @@ use muster_pki::Secrets;
 use muster_spec::{GroupSpec, Variant};
 use muster_types::{ClusterName, GroupName, NodeName};
 
-use super::assemble::{finish, known, rejected, wanted};
-use super::choose::of_variant;
+use super::assemble::{chosen_image, finish, known, reading, rejected, unknown_image, wanted};
+use super::choose::{Choice, of_variant};
 use super::context::NodeValue;
 use super::group::Group;
 use super::{Compiled, Options, Rejected, Source, functions};
@@ -120,7 +120,9 @@ pub(super) fn compile(source: &Source, options: &Options<'_>) -> Result<Compiled
         let ways: Vec<Implementation> = ways.collect();
         out.extend(ways.iter().flat_map(|way| refuse::unsupported(&group.name, provider, way)));
         origins.insert(group.name.clone(), Origin { node: origin.node, ways });
-        let choices = variants.iter().map(|variant| of_variant(group, variant, provider)).collect();
+        let choices = variants.iter().map(|variant| chosen_image(of_variant(group, variant, provider), options));
+        let choices: Vec<Choice> = choices.collect();
+        out.extend(unknown_image(group, &choices[0], options));
         groups.insert(group.name.clone(), Group::foreign(choices));
     }
     out.extend(refuse::mappings(&infrastructure));
@@ -133,6 +135,7 @@ pub(super) fn compile(source: &Source, options: &Options<'_>) -> Result<Compiled
         groups,
         wanted_secrets: BTreeMap::new(),
         secrets: Secrets::default(),
+        reading: reading(options),
         occopus: Some(Foreign { infra_id, infrastructure, origins }),
     };
     finish(compiled, out)
