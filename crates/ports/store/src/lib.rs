@@ -3,7 +3,8 @@
 mod types;
 
 pub use types::{
-    ClusterRecord, Drained, Intent, IntentAction, IntentId, Lease, LeaseHolder, NodeRecord, Reading, Revision, StoreError,
+    ClusterRecord, Drained, Intent, IntentAction, IntentId, Lease, LeaseHolder, NodeRecord, Reading, Revision,
+    StoreError,
 };
 
 use async_trait::async_trait;

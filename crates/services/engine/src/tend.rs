@@ -281,7 +281,7 @@ impl NodeRun<'_> {
         self.come_back(boot).await?;
         let (_, rendered) = self.render().await?;
         let link = self.link()?;
-        self.check(&link, &rendered.checks).await?;
+        self.check(&link, (&rendered.checks, rendered.outside.as_ref())).await?;
         self.leaving = self.record.drained == Some(Drained::Stopped);
         self.resume().await?;
         Ok(self.finish_as(&intent, if before == Phase::Failed { before } else { Phase::Ready }).await?)
