@@ -68,6 +68,17 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
         words: Vec<std::ffi::OsString>,
     },
+    SetupLinks(commands::setup_links::Args),
+    /// Occopus' own commands, over its own files: import, build, scale, maintain, destroy, rest-service
+    ///
+    /// `muster occopus build --help` tells of each. They are also the programs `occopus-import`, `occopus-build` and so on:
+    /// `muster setup-links DIR` makes the links.
+    #[command(disable_help_flag = true)]
+    Occopus {
+        /// The command and its words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+        words: Vec<std::ffi::OsString>,
+    },
     /// Holds the nodes of a local cluster; started by `up`
     #[command(hide = true)]
     Shepherd(commands::shepherd::Args),

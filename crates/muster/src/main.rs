@@ -9,7 +9,9 @@ mod error;
 mod exit;
 mod interrupt;
 mod known;
+mod names;
 mod no_agents;
+mod occopus;
 mod output;
 mod paths;
 mod registry;
@@ -28,6 +30,10 @@ use crate::exit::ExitStatus;
 use crate::output::{Format, Printer};
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if let Some(name) = names::called(words.next().as_deref()) {
+        return (name.run)(name.word, words.collect()).into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -44,6 +50,7 @@ fn main() -> ExitCode {
         Command::NodeAgent => ExitCode::from(commands::node_init::run_unit()),
         Command::ImageWorker { .. } => ExitCode::from(commands::image_worker::run()),
         Command::Serf { words } => serf::run("muster serf", words).into(),
+        Command::Occopus { words } => occopus::run("muster", words).into(),
         command => run(&cli.global, command).into(),
     }
 }
@@ -56,19 +63,28 @@ fn run(global: &cli::Global, command: Command) -> ExitStatus {
     };
     let printer = Printer::new(format);
     start_log(global.verbose);
-    // One provider of cryptography for the whole program; a second call would find it there.
-    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let result = Context::new(printer.clone(), global.cluster.clone()).and_then(|context| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let result = runtime.block_on(dispatch(command, &context));
-        // A thread that waits for the terminal's next key cannot be ended otherwise.
-        runtime.shutdown_background();
-        result
-    });
+    let result =
+        with_runtime(printer.clone(), global.cluster.clone(), async |context| dispatch(command, context).await);
     result.unwrap_or_else(|failure| {
         printer.failure(&failure);
         failure.status()
     })
+}
+
+/// Does some work with what every command starts from.
+fn with_runtime(
+    printer: Printer,
+    cluster: Option<String>,
+    work: impl AsyncFnOnce(&Context) -> Result<ExitStatus, Failure>,
+) -> Result<ExitStatus, Failure> {
+    // One provider of cryptography for the whole program; a second call would find it there.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let context = Context::new(printer, cluster)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work(&context));
+    // A thread that waits for the terminal's next key cannot be ended otherwise.
+    runtime.shutdown_background();
+    result
 }
 
 async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Failure> {
@@ -91,8 +107,10 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Image(args) => Box::pin(commands::image::run(args, context)).await,
         Command::Recipe(args) => commands::recipe::run(&args, context),
         Command::Explain(args) => commands::explain::run(&args, context),
+        Command::SetupLinks(args) => commands::setup_links::run(&args, context),
         Command::GenerateReference => Ok(commands::reference::run(context)),
         Command::Serf { .. }
+        | Command::Occopus { .. }
         | Command::Shepherd(_)
         | Command::NodeInit { .. }
         | Command::NodeAgent

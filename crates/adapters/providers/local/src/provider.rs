@@ -171,6 +171,7 @@ impl Local {
         create_private_dir(&self.layout.runtime)?;
         let log = muster_stdx::append_private(&self.layout.log())?;
         let mut child = tokio::process::Command::new(&self.program)
+            .arg0("muster")
             .arg("shepherd")
             .args(["--scope", &self.scope])
             .arg("--data-dir")

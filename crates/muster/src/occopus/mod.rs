@@ -1,0 +1,48 @@
+//! Occopus' commands under their own names, and the state that only they need: imported node definitions, and which
+//! infrastructure is which cluster. Machines are the engine's, as for every other command.
+
+mod args;
+mod definitions;
+mod import;
+mod place;
+mod settings;
+mod voice;
+
+use std::ffi::OsString;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::ExitStatus;
+use crate::occopus::args::Command;
+use crate::occopus::voice::Voice;
+use crate::output::{Format, Printer};
+
+/// Runs one of the programs. `called` is its name, or `muster`: then the first word says which.
+pub(crate) fn run(called: &str, words: Vec<OsString>) -> ExitStatus {
+    let command = match args::parse(called, words) {
+        Ok(command) => command,
+        Err(status) => return status,
+    };
+    crate::start_log(false);
+    let printer = Printer::new(Format::Text);
+    let voice = Voice::new(printer.clone());
+    let result = crate::with_runtime(printer, None, async |context| dispatch(command, context, &voice));
+    result.unwrap_or_else(|failure| {
+        voice.failure(&failure);
+        plain(failure.status())
+    })
+}
+
+/// Occopus' programs end with 0 or 1; scripts compare with 1.
+fn plain(status: ExitStatus) -> ExitStatus {
+    match status {
+        ExitStatus::DONE | ExitStatus::INTERRUPTED => status,
+        _ => ExitStatus::FAILED,
+    }
+}
+
+fn dispatch(command: Command, context: &Context, voice: &Voice) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::Import(args) => import::run(&args, context, voice),
+    }
+}

@@ -1,0 +1,11 @@
+//! The program under Occopus' names.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod links;
+
+use muster_testkit::Sandbox;
+
+fn sandbox() -> Sandbox {
+    Sandbox::new(env!("CARGO_BIN_EXE_muster"))
+}
