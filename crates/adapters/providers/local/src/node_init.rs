@@ -153,6 +153,7 @@ fn prepare() -> Result<NodeStart, NodeError> {
     nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).map_err(system("enter a cgroup namespace"))?;
     nix::unistd::sethostname(&start.hostname).map_err(system("set the host name"))?;
     node_root::build(&start)?;
+    node_systemd::show_program(&start.root)?;
     if start.init == Init::Systemd {
         node_systemd::equip(&start)?;
     }

@@ -49,15 +49,22 @@ pub(crate) fn equip(start: &NodeStart) -> Result<(), NodeError> {
     let terminal = nix::unistd::ttyname(io::stderr()).map_err(system("find the node's terminal"))?;
     place(&terminal, &root.join("dev/console"), false)?;
     let ours = root.join(OURS);
-    let made = fs_err::create_dir(&ours)
-        .and_then(|()| fs_err::set_permissions(&ours, std::fs::Permissions::from_mode(0o700)))
-        .and_then(|()| fs_err::create_dir(ours.join("bin")));
-    made.map_err(system("make a folder for the agent"))?;
-    let program = std::env::current_exe().map_err(system("find the running program"))?;
-    place(&program, &ours.join("bin/muster"), true)?;
     place(&start.ready, &ours.join(READY), false)?;
     write_context(start, &ours.join(CONTEXT)).map_err(system("write what the agent starts with"))?;
     write_units(&root.join("run/systemd")).map_err(system("write the agent's unit"))
+}
+
+/// Shows the program itself in a root, for its agent's unit and for whoever starts it under another of its names. Only
+/// the program can be reached by everybody: the folder cannot be listed, and what else lies there is root's alone.
+pub(crate) fn show_program(root: &Path) -> Result<(), NodeError> {
+    let ours = root.join(OURS);
+    let made = fs_err::create_dir(&ours)
+        .and_then(|()| fs_err::set_permissions(&ours, std::fs::Permissions::from_mode(0o711)))
+        .and_then(|()| fs_err::create_dir(ours.join("bin")))
+        .and_then(|()| fs_err::set_permissions(ours.join("bin"), std::fs::Permissions::from_mode(0o755)));
+    made.map_err(system("make a folder for the program"))?;
+    let program = std::env::current_exe().map_err(system("find the running program"))?;
+    place(&program, &ours.join("bin/muster"), true)
 }
 
 /// Shows a file in the node.

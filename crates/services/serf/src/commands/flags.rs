@@ -27,7 +27,8 @@ pub(crate) struct Flag {
 /// What was given.
 #[derive(Debug, Default)]
 pub(crate) struct Flags {
-    values: BTreeMap<&'static str, Vec<String>>,
+    /// In the order in which they were given.
+    values: Vec<(&'static str, String)>,
     /// The words after the flags.
     pub(crate) words: Vec<String>,
 }
@@ -59,7 +60,7 @@ pub(crate) fn parse(flags: &[&'static Flag], arguments: &[String]) -> Result<Fla
             Some(value) => value,
         };
         check(flag, &value)?;
-        parsed.values.entry(flag.name).or_default().push(value);
+        parsed.values.push((flag.name, value));
     }
     parsed.words = rest.cloned().collect();
     Ok(parsed)
@@ -85,11 +86,16 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
 impl Flags {
     /// The last one given counts, as in Go.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.values.get(name)?.last().map(String::as_str)
+        self.values.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn list(&self, name: &str) -> &[String] {
-        self.values.get(name).map_or(&[], Vec::as_slice)
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        self.any(&[name]).map(str::to_owned).collect()
+    }
+
+    /// Those of several flags, in the order in which they were given.
+    pub(crate) fn any(&self, names: &[&str]) -> impl Iterator<Item = &str> {
+        self.values.iter().filter(move |(given, _)| names.contains(given)).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn is_set(&self, name: &str) -> bool {

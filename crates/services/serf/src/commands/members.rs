@@ -13,7 +13,7 @@ use crate::rpc::types::{Member, MembersFiltered};
 const KNOWN_TAGS: [&str; 3] = ["role", "session-active", "worker"];
 
 pub(crate) async fn members(call: &mut Call<'_, '_>) -> Result<(), Stop> {
-    let mut tags = call.flags.list("tag").to_vec();
+    let mut tags = call.flags.list("tag");
     if let Some(role) = call.flags.text("role").filter(|role| !role.is_empty()) {
         tags.push(format!("role={role}"));
         call.line("Deprecation warning: 'Role' has been replaced with 'Tags'")?;

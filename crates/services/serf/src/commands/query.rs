@@ -15,7 +15,7 @@ enum Format {
 }
 
 pub(crate) async fn query(call: &mut Call<'_, '_>) -> Result<(), Stop> {
-    let filter_tags = match flags::pairs(call.flags.list("tag")) {
+    let filter_tags = match flags::pairs(&call.flags.list("tag")) {
         Ok(tags) => tags,
         Err(mistake) => return call.fail(format!("Error: {mistake}")),
     };
@@ -24,7 +24,7 @@ pub(crate) async fn query(call: &mut Call<'_, '_>) -> Result<(), Stop> {
         return call.fail("Relay factor must be between 0 and 255");
     };
     let query = Query {
-        filter_nodes: call.flags.list("node").to_vec(),
+        filter_nodes: call.flags.list("node"),
         filter_tags,
         name,
         payload,

@@ -53,7 +53,7 @@ pub(crate) async fn leave(call: &mut Call<'_, '_>) -> Result<(), Stop> {
 }
 
 pub(crate) async fn tags(call: &mut Call<'_, '_>) -> Result<(), Stop> {
-    let (set, delete) = (call.flags.list("set").to_vec(), call.flags.list("delete").to_vec());
+    let (set, delete) = (call.flags.list("set"), call.flags.list("delete"));
     if set.is_empty() && delete.is_empty() {
         return call.fail(super::help::command(&call.environment.program, call.command));
     }
