@@ -9,6 +9,7 @@ use crate::{occopus, serf};
 /// One line a name. `muster setup-links` makes the links.
 pub(crate) const NAMES: &[Name] = &[
     Name { word: "occopus-import", about: "store Occopus' node definitions", run: occopus::run },
+    Name { word: "gislab-cluster", about: "Serf's command line, by the name that GIS.lab gives it", run: serf::run },
     Name { word: "serf", about: "Serf's command line", run: serf::run },
 ];
 

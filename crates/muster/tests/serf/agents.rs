@@ -1,5 +1,6 @@
 //! Agents, and both programs as their clients.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -26,16 +27,17 @@ pub(crate) fn real_is_there() -> bool {
 }
 
 impl Program {
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Real => REAL,
+            Self::Ours => env!("CARGO_BIN_EXE_muster"),
+        }
+    }
+
+    /// By the name of Serf, either.
     pub(crate) fn command(self) -> Command {
-        let mut command = match self {
-            Self::Real => Command::new(REAL),
-            Self::Ours => {
-                let mut ours = Command::new(env!("CARGO_BIN_EXE_muster"));
-                ours.arg("serf");
-                ours
-            }
-        };
-        command.env_remove("SERF_RPC_ADDR").env_remove("SERF_RPC_AUTH");
+        let mut command = Command::new(self.path());
+        command.arg0("serf").env_remove("SERF_RPC_ADDR").env_remove("SERF_RPC_AUTH");
         command
     }
 

@@ -167,7 +167,7 @@ fn mistakes_get_the_same_answers() {
         let lines = text.lines().filter(|line| !line.is_empty());
         let upto_usage = lines.scan(false, |over, line| {
             let now = std::mem::replace(over, *over || line.starts_with("Usage:"));
-            (!now).then(|| line.replace("muster serf", "serf").replace(" [payload]", " payload"))
+            (!now).then(|| line.replace(" [payload]", " payload"))
         });
         upto_usage.collect()
     };
@@ -196,7 +196,7 @@ fn a_wrong_filter_is_told_with_the_right_one() {
         "Error retrieving members: the expression \"*.\" of -tag sesion-active is invalid: nothing stands before \"*\"\n"
     );
     let corrected = told.stderr.lines().next().unwrap();
-    assert_eq!(corrected, "hint: muster serf members -tag session-active=.+");
+    assert_eq!(corrected, "hint: serf members -tag session-active=.+");
     let found = ask(&["members", "-tag", "session-active=.+"]).success();
     assert!(found.stdout.starts_with("c51 ") && found.stdout.lines().count() == 1, "{found}");
     // The real agent hangs up.

@@ -9,14 +9,14 @@ use crate::agents::{Agent, Program, real_is_there};
 
 /// The lines of GIS.lab's guide and of its scripts, with both programs in place of `serf`.
 const LINES: &[&str] = &[
-    r#"serf members -tag role=client -status=alive | awk -F " " '{printf "%s ", $1}'"#,
+    r#"gislab-cluster members -tag role=client -status=alive | awk -F " " '{printf "%s ", $1}'"#,
     "serf members -status=alive -tag role=client -tag worker=yes | awk '{print $2}' | awk -F ':' '{print $1}'",
     r"serf members -tag role=client -status=alive | sed 's/^\(.\+\):.\+$/\1/' | sort -n",
     r#"serf info | grep "name = server.gis.lab""#,
     r#"serf reachability | grep "Successfully contacted all live nodes""#,
     r#"serf query -timeout=300ms uptime | grep "Response from 'server.gis.lab':""#,
-    "serf members -format json",
-    "serf event reboot 'c50,c51'",
+    "gislab-cluster members -format json",
+    "gislab-cluster event reboot 'c50,c51'",
     "[ -z \"$(serf members -status=alive -tag role=printer)\" ] && echo none",
 ];
 
@@ -34,12 +34,10 @@ fn lines_of_gis_lab_run_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     for line in LINES {
         let said = [Program::Real, Program::Ours].map(|program| {
-            let command = program.command();
-            let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-            words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
-            let script = folder.path().join("serf");
-            fs_err::write(&script, format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "))).unwrap();
-            fs_err::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            for name in ["serf", "gislab-cluster"] {
+                fs_err::remove_file(folder.path().join(name)).ok();
+                std::os::unix::fs::symlink(program.path(), folder.path().join(name)).unwrap();
+            }
             let mut shell = Command::new("sh");
             let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
             shell.args(["-c", line]).env("PATH", path).env("SERF_RPC_ADDR", &server.rpc);
