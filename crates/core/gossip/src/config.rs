@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::wire::keyring::Keyring;
 
+pub const PROTOCOL_MIN: u8 = 2;
+pub const PROTOCOL_MAX: u8 = 5;
+
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Unique in the cluster.
@@ -13,6 +16,10 @@ pub struct Config {
     /// Where others reach this member, by packets and streams.
     pub address: SocketAddr,
     pub tags: BTreeMap<String, String>,
+    /// The version of Serf's protocol that it speaks, 2 to 5.
+    pub protocol: u8,
+    /// Tell others, with each answer to a ping, where this member is by the delays between all.
+    pub coordinates: bool,
     /// Without keys nothing is encrypted, and what is encrypted is refused.
     pub keyring: Option<Keyring>,
     pub compress: bool,
@@ -31,6 +38,8 @@ impl Config {
             name: name.into(),
             address,
             tags: BTreeMap::new(),
+            protocol: PROTOCOL_MAX,
+            coordinates: true,
             keyring: None,
             compress: true,
             timing: Timing::lan(),

@@ -24,7 +24,7 @@ pub use gossip::{
 };
 pub use members::{Member, Status};
 pub use output::{
-    Event, JoinFailure, KeyReport, MemberEvent, Operation, Output, QueryId, QueryOutcome, StreamId, Warning,
+    Event, Evidence, JoinFailure, KeyReport, MemberEvent, Operation, Output, QueryId, QueryOutcome, StreamId, Warning,
 };
 pub use peers::{Peer, PeerState, Versions};
 

@@ -45,6 +45,11 @@ pub enum Output {
         stream: StreamId,
     },
     Event(Event),
+    /// A member as it is now, told at once: events about members may be held back to be told together.
+    Changed {
+        kind: MemberEvent,
+        member: Member,
+    },
     Warning(Warning),
 }
 
@@ -160,6 +165,30 @@ impl KeyReport {
     }
 }
 
+/// Why a probe counts as failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Members that were asked to ping it too, of those who can say that it does not answer.
+    pub helpers: u32,
+    /// Those who said so. The others were not reached either: then this member may be the one that is cut off.
+    pub without_answer: u32,
+    /// What came of a ping by TCP, if one was tried.
+    pub stream: Option<String>,
+}
+
+impl std::fmt::Display for Evidence {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("it did not answer our ping")?;
+        if self.helpers > 0 {
+            write!(formatter, ", nor those of {} of {} others", self.without_answer, self.helpers)?;
+        }
+        match &self.stream {
+            Some(reason) => write!(formatter, ", and by TCP: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
@@ -181,8 +210,11 @@ pub enum Warning {
     ForeignPing { from: SocketAddr, name: String },
     #[error("{name} answers on streams but not to packets; is UDP blocked?")]
     StreamOnly { name: String },
-    #[error("{name} is suspected: it answers neither us nor those we asked")]
-    Suspected { name: String },
+    #[error("{name} is suspected: {evidence}")]
+    Suspected { name: String, evidence: Evidence },
+    /// `first`: until now nobody suspected it.
+    #[error("{by} suspects {name}")]
+    Accused { name: String, by: String, first: bool },
     #[error("{name} counts as failed, {confirmations} others confirmed it")]
     Failed { name: String, confirmations: usize },
     #[error("we had to say that we are alive: {from} took us for dead or suspects us")]

@@ -9,13 +9,16 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng, RngExt as _};
 
 use crate::Time;
+use crate::config::{PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::suspicion::Suspicion;
 use crate::wire::message::{Alive, NodeState, address_bytes};
 
 /// Lowest, highest and current version of memberlist, and the same of Serf.
 pub type Versions = [u8; 6];
-/// What an agent of today sends: memberlist understands 1 to 5 and speaks 2, Serf understands 2 to 5 and speaks 5.
-pub(crate) const VERSIONS: Versions = [1, 5, 2, 2, 5, 5];
+/// What an agent of today sends: memberlist understands 1 to 5 and speaks 2, Serf understands 2 to 5.
+pub(crate) fn own_versions(protocol: u8) -> Versions {
+    [1, 5, 2, PROTOCOL_MIN, PROTOCOL_MAX, protocol]
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerState {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::broadcast::Kind;
 use super::{Gossip, Phase};
 use crate::members::{Intent, IntentKind, Member, Status};
-use crate::output::{Event, MemberEvent};
+use crate::output::{Event, MemberEvent, Output};
 use crate::peers::Peer;
 use crate::wire::serf::{JoinIntent, LeaveIntent, SerfMessage, decode_tags};
 
@@ -72,6 +72,7 @@ impl Gossip {
     }
 
     pub(super) fn emit_member(&mut self, kind: MemberEvent, member: Member) {
+        self.outputs.push_back(Output::Changed { kind, member: member.clone() });
         self.emit(Event::Members { kind, members: vec![member] });
     }
 

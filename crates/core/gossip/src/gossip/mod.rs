@@ -29,12 +29,12 @@ pub use streams::JoinOptions;
 
 use crate::Time;
 use crate::coalesce::Coalescer;
-use crate::config::Config;
+use crate::config::{Config, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::coordinate::{Coordinate, Coordinates};
 use crate::lamport::LamportClock;
 use crate::members::{Member, Members, Status};
 use crate::output::{Event, Operation, Output, StreamId, Warning};
-use crate::peers::{Peer, PeerState, Peers, VERSIONS};
+use crate::peers::{Peer, PeerState, Peers, own_versions};
 use crate::queue::Queue;
 use crate::suspicion::Awareness;
 use crate::wire::keyring::Keyring;
@@ -53,6 +53,8 @@ const NAME_MAX: usize = 128;
 pub enum ConfigError {
     #[error("a member's name has 1 to {NAME_MAX} bytes, and `{0}` has not")]
     Name(String),
+    #[error("protocol version {0} is not known: it is {PROTOCOL_MIN} to {PROTOCOL_MAX}")]
+    Protocol(u8),
     #[error("Encoded length of tags exceeds limit of {} bytes", limits::META_MAX)]
     Tags,
     #[error("{0} is no address that others could reach")]
@@ -143,6 +145,9 @@ impl Gossip {
         if config.address.ip().is_unspecified() || config.address.port() == 0 {
             return Err(ConfigError::Address(config.address));
         }
+        if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&config.protocol) {
+            return Err(ConfigError::Protocol(config.protocol));
+        }
         let meta = encode_tags(&config.tags);
         if meta.len() > limits::META_MAX {
             return Err(ConfigError::Tags);
@@ -196,7 +201,7 @@ impl Gossip {
             name: self.own.clone(),
             address: self.config.address,
             meta,
-            versions: VERSIONS,
+            versions: own_versions(self.config.protocol),
             incarnation: self.incarnation,
             state: PeerState::Alive,
             changed: self.now,

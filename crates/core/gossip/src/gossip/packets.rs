@@ -46,7 +46,7 @@ impl Gossip {
             return self.warn(Warning::ForeignPing { from, name: ping.node.clone() });
         }
         let source = socket_address(&ping.source_address, ping.source_port).filter(|source| source.port() > 0);
-        let payload = self.coordinates.own().encoded();
+        let payload = if self.config.coordinates { self.coordinates.own().encoded() } else { Vec::new() };
         self.send(source.unwrap_or(from), &Message::Ack(Ack { payload, sequence: ping.sequence }));
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Gossip, Phase, Timer};
 use crate::Time;
 use crate::coordinate::Coordinate;
-use crate::output::{StreamId, Warning};
+use crate::output::{Evidence, StreamId, Warning};
 use crate::peers::{Peer, PeerState};
 use crate::wire::message::{Ack, IndirectPing, Message, Nack, Ping, Suspect, address_bytes, socket_address};
 use crate::wire::packet;
@@ -32,6 +32,8 @@ struct Probe {
     /// Some helper says nothing when it gets no answer, so one has to wait for it.
     mute_helpers: bool,
     stream: StreamPing,
+    /// Why the ping by a stream failed.
+    stream_reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,7 @@ impl Gossip {
             nacks: 0,
             mute_helpers: false,
             stream: StreamPing::Not,
+            stream_reason: None,
         });
         self.timers.arm(self.now + self.config.timing.probe_timeout, Timer::ProbeTimeout(sequence));
         self.timers.arm(deadline, Timer::ProbeEnd(sequence));
@@ -197,14 +200,15 @@ impl Gossip {
         }
     }
 
-    pub(super) fn stream_ping_ended(&mut self, stream: StreamId, answer: Option<&Ack>) {
+    pub(super) fn stream_ping_ended(&mut self, stream: StreamId, answer: Result<&Ack, &str>) {
         let Some(probe) = &mut self.probing.current else { return };
         if probe.stream != StreamPing::Waiting(stream) {
             return;
         }
         probe.stream = StreamPing::Failed;
         let sequence = probe.sequence;
-        if answer.is_some_and(|ack| ack.sequence == sequence) {
+        probe.stream_reason = answer.err().map(str::to_owned);
+        if answer.is_ok_and(|ack| ack.sequence == sequence) {
             let name = probe.target.to_string();
             self.warn(Warning::StreamOnly { name });
             self.probe_succeeded();
@@ -233,11 +237,15 @@ impl Gossip {
         let missing = probe.nacks_expected.saturating_sub(probe.nacks);
         let worse = if probe.nacks_expected > 0 { missing } else { 1 };
         let target = probe.target.clone();
+        let (helpers, without_answer) = (probe.nacks_expected, probe.nacks);
+        let unanswered = matches!(probe.stream, StreamPing::Waiting(_)).then(|| "no answer".to_owned());
+        let stream = probe.stream_reason.take().or(unanswered);
         self.awareness.worse(worse);
         if let Some(peer) = self.peers.get(&target) {
             let suspect = self.suspicion_of(peer);
             if peer.state == PeerState::Alive {
-                self.warn(Warning::Suspected { name: target.to_string() });
+                let evidence = Evidence { helpers, without_answer, stream };
+                self.warn(Warning::Suspected { name: target.to_string(), evidence });
             }
             self.suspect(suspect);
         }

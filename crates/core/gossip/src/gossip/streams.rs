@@ -198,7 +198,7 @@ impl Gossip {
     fn stream_failed(&mut self, id: StreamId, stream: &Stream, reason: &str) {
         match stream.purpose {
             Purpose::Join(operation) => self.join_step(operation, stream.peer, Err(reason.to_owned())),
-            Purpose::Ping => self.stream_ping_ended(id, None),
+            Purpose::Ping => self.stream_ping_ended(id, Err(reason)),
             Purpose::Accepted | Purpose::Sync | Purpose::Reconnect => {}
         }
     }
@@ -259,7 +259,7 @@ impl Gossip {
             }
             (Purpose::Ping, StreamMessage::Ack(ack)) => {
                 self.drop_stream(id);
-                self.stream_ping_ended(id, Some(&ack));
+                self.stream_ping_ended(id, Ok(&ack));
             }
             (_, other) => {
                 if let Some(stream) = self.drop_stream(id) {

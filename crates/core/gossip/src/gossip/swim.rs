@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Gossip, Phase, Timer};
 use crate::output::Warning;
-use crate::peers::{PeerState, VERSIONS, new_peer, versions};
+use crate::peers::{PeerState, new_peer, versions};
 use crate::suspicion::{Suspicion, SuspicionWait};
 use crate::wire::limits;
 use crate::wire::message::{Alive, Dead, Message, Suspect, socket_address};
@@ -50,7 +50,7 @@ impl Gossip {
             return;
         }
         let Some(own) = self.peers.get(&self.own) else { return };
-        if alive.incarnation == incarnation && alive.meta == own.meta && alive.versions == VERSIONS {
+        if alive.incarnation == incarnation && alive.meta == own.meta && alive.versions == own.versions {
             return;
         }
         self.refute(alive.incarnation, &alive.node.clone());
@@ -96,6 +96,7 @@ impl Gossip {
             if suspicion.confirm(&suspect.from) {
                 let deadline = suspicion.deadline();
                 self.timers.arm(deadline.max(self.now), Timer::Suspicion(name.clone()));
+                self.accused(&suspect, false);
                 self.broadcast(&name, &Message::Suspect(suspect), None);
             }
             return;
@@ -112,7 +113,15 @@ impl Gossip {
         peer.incarnation = suspect.incarnation;
         peer.state = PeerState::Suspect;
         peer.changed = self.now;
+        self.accused(&suspect, true);
         self.broadcast(&name, &Message::Suspect(suspect), None);
+    }
+
+    /// What this member found itself is told with the reason.
+    fn accused(&mut self, suspect: &Suspect, first: bool) {
+        if suspect.from != *self.own {
+            self.warn(Warning::Accused { name: suspect.node.clone(), by: suspect.from.clone(), first });
+        }
     }
 
     pub(super) fn suspicion_ended(&mut self, name: &Arc<str>) {

@@ -198,6 +198,7 @@ impl Driver {
                 Output::Event(event) => {
                     self.events.try_send(event).expect("the test takes its events");
                 }
+                Output::Changed { .. } => {}
                 Output::Warning(warning) => {
                     self.warnings.try_send(warning).ok();
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_gossip::wire::message::{Ack, Dead, IndirectPing, Message, Nack, Ping, Suspect};
 use muster_gossip::wire::stream::StreamMessage;
-use muster_gossip::{MemberEvent, PeerState, Status, Tuning, Warning};
+use muster_gossip::{Evidence, MemberEvent, PeerState, Status, Tuning, Warning};
 
 use crate::lone::{Lone, address, alive, name};
 
@@ -77,7 +77,8 @@ fn a_probe_fails_as_soon_as_nobody_can_say_otherwise() {
     let (stream, ..) = lone.connects[0];
     lone.act(|gossip, now| gossip.stream_ended(now, stream, "connection refused"));
     assert_eq!(lone.gossip.peer(&target).map(|peer| peer.state), Some(PeerState::Suspect));
-    assert!(lone.warnings.contains(&Warning::Suspected { name: target }));
+    let evidence = Evidence { helpers: 3, without_answer: 3, stream: Some("connection refused".to_owned()) };
+    assert!(lone.warnings.contains(&Warning::Suspected { name: target, evidence }));
     assert_eq!(lone.gossip.stats().health_score, 0, "all helpers answered, so it is not us");
 }
 

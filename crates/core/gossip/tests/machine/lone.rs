@@ -112,7 +112,7 @@ impl Lone {
                 }
                 Output::Connect { stream, to, bytes } => self.connects.push((stream, to, decoded(&bytes))),
                 Output::Write { stream, bytes } => self.writes.push((stream, decoded(&bytes))),
-                Output::Close { .. } => {}
+                Output::Close { .. } | Output::Changed { .. } => {}
                 Output::Event(event) => self.events.push(event),
                 Output::Warning(warning) => self.warnings.push(warning),
             }

@@ -292,7 +292,7 @@ impl World {
                 }
             }
             Output::Event(event) => self.event(number, event),
-            Output::Warning(_) => {}
+            Output::Warning(_) | Output::Changed { .. } => {}
         }
     }
 
