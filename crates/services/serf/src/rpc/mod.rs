@@ -4,4 +4,5 @@ pub mod address;
 pub mod client;
 pub mod codec;
 pub mod record;
+pub mod server;
 pub mod types;
