@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_api::Event;
 use muster_doc::Tree;
 use muster_engine::compile::{self, Compiled, NodeDefinitions, Occopus};
-use muster_engine::{AgentLinks, Drain, Engine, EngineConfig, Limits, Redactor, TransportLinks};
+use muster_engine::{AgentLinks, Drain, Engine, EngineConfig, Limits, Redactor, SystemClock, TransportLinks};
 use muster_pki::{Authority, Secrets};
 use muster_plan::Policy;
 use muster_provider::{OpenContext, Provider};
@@ -241,6 +241,7 @@ impl Opened {
             concurrency_max: orders.parallel,
             events: sender,
             limits: Limits::default(),
+            clock: Arc::new(SystemClock),
             policy: orders.policy,
             drain: orders.drain,
             redact: self.secrets.clone(),

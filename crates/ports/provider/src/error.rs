@@ -7,6 +7,8 @@ use muster_types::MachineId;
 pub enum Status {
     Permanent,
     Temporary,
+    /// It asks for fewer calls. Nothing was done, and it is tried again until the time for the call is up.
+    Throttled,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,10 @@ impl ProviderError {
         Self { status: Status::Temporary, ..Self::permanent(operation, message) }
     }
 
+    pub fn throttled(operation: &'static str, message: impl Into<String>) -> Self {
+        Self { status: Status::Throttled, ..Self::permanent(operation, message) }
+    }
+
     #[must_use]
     pub fn machine(mut self, id: &MachineId) -> Self {
         self.machine = Some(id.clone());
@@ -58,6 +64,6 @@ impl ProviderError {
     }
 
     pub fn is_temporary(&self) -> bool {
-        self.status == Status::Temporary
+        self.status != Status::Permanent
     }
 }

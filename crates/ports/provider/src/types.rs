@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use muster_doc::Tree;
 use muster_types::{ByteSize, ClientToken, MachineId, NodeName, Redacted, Timestamp};
@@ -85,4 +86,7 @@ pub struct Capabilities {
     pub shared_folders: bool,
     /// Machines at work at once that the provider takes without trouble.
     pub concurrency_max: usize,
+    /// How long after a `create` was sent its machine may be missing from lists, whoever sent it: whoever must know
+    /// that there is none looks for that long.
+    pub visible_within: Duration,
 }

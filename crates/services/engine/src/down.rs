@@ -7,20 +7,21 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use muster_api::EventBody;
 use muster_plan::Verb;
-use muster_provider::Machine;
+use muster_provider::{Machine, ProviderError, Status};
 use muster_stdx::Backoff;
 use muster_store::{ClusterRecord, Intent, IntentAction, IntentId, NodeRecord, Reading};
-use muster_types::{ClusterName, GroupName, MachineId, NodeName, Phase, Timestamp};
+use muster_types::{ClientToken, ClusterName, GroupName, MachineId, NodeName, Phase, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Emitter;
 use crate::fault::{Fault, Stop};
 use crate::lease::Hold;
 use crate::node::{new_token, word};
-use crate::observe::{Observation, list, node_of, observe};
+use crate::observe::{Observation, node_of, observe};
 use crate::outcome::{NodeOutcome, Outcome};
 use crate::removal::{open_removal, still_listed};
 use crate::run::{ask, concurrency};
+use crate::unseen::look;
 use crate::up::{Parts, tell_end};
 use crate::{Engine, EngineConfig, EngineError};
 
@@ -39,6 +40,9 @@ impl Engine {
     }
 }
 
+/// Times that what is listed after all is removed again.
+const ROUNDS_MAX: u32 = 3;
+
 /// One removal of a cluster.
 struct Removal<'a> {
     config: &'a EngineConfig,
@@ -48,6 +52,8 @@ struct Removal<'a> {
     owner_tag: String,
     records: BTreeMap<NodeName, NodeRecord>,
     open: Vec<Intent>,
+    /// Tokens of all machines that were ever listed.
+    seen: BTreeSet<ClientToken>,
     /// Machines that are to go.
     left: BTreeMap<MachineId, Leaving>,
     parts: Parts,
@@ -68,8 +74,18 @@ async fn remove(
     let Observation { cluster: record, owner_tag, records, machines, intents, .. } = observe(config, cluster).await?;
     mark(config, hold, cluster, (record, &owner_tag)).await?;
     let parts = Parts::default();
-    let mut removal =
-        Removal { config, hold, emitter, cluster, owner_tag, records, open: intents, left: BTreeMap::new(), parts };
+    let mut removal = Removal {
+        config,
+        hold,
+        emitter,
+        cluster,
+        owner_tag,
+        records,
+        open: intents,
+        seen: BTreeSet::new(),
+        left: BTreeMap::new(),
+        parts,
+    };
     let interrupted = tokio::select! {
         biased;
         // What was begun is written down: the next `down` goes on from there.
@@ -121,7 +137,7 @@ async fn mark(
 
 impl Removal<'_> {
     async fn run(&mut self, machines: BTreeMap<MachineId, Machine>) -> Result<(), EngineError> {
-        let mut nodes: BTreeMap<MachineId, NodeName> = named(&machines);
+        let mut nodes = named(&machines);
         // What is recorded and not listed is removed all the same: a list may lag behind.
         for record in self.records.values() {
             if let Some(machine) = &record.machine {
@@ -129,9 +145,12 @@ impl Removal<'_> {
             }
         }
         self.begin(nodes).await?;
-        self.destroy_until_unlisted().await?;
-        if self.left.is_empty() {
-            self.release_and_prove().await?;
+        self.seen.extend(machines.into_values().map(|machine| machine.token));
+        for _ in 0..ROUNDS_MAX {
+            self.destroy_until_unlisted().await?;
+            if !self.left.is_empty() || self.release_and_prove().await? {
+                break;
+            }
         }
         let left = std::mem::take(&mut self.left);
         if left.is_empty() {
@@ -180,29 +199,49 @@ impl Removal<'_> {
     async fn destroy_until_unlisted(&mut self) -> Result<(), EngineError> {
         let limits = &self.config.limits;
         let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
+        let seen_by = tokio::time::Instant::now() + self.config.provider.capabilities().visible_within;
         let mut looks = 0;
         loop {
             self.destroy_all().await?;
-            self.hold.check()?;
-            let listed = named(&list(self.config, &self.owner_tag, None).await?);
+            // A create was begun and its machine never seen: it may become visible late.
+            let unseen = self.has_unseen_create() && tokio::time::Instant::now() < seen_by;
+            let listed = self.look().await?;
             looks += 1;
             self.finish_unlisted(&listed).await?;
             self.begin(listed).await?;
             let hopeful = self.left.values().any(|leaving| leaving.fault.is_none());
-            // A create was begun and its machine never seen: it may become visible late.
-            let unseen = looks < limits.lists_max && self.has_unseen_create();
-            if looks >= limits.lists_max || !(hopeful || unseen) {
+            if !unseen && (!hopeful || looks >= limits.lists_max) {
                 return Ok(());
             }
             tokio::time::sleep(backoff.pause()).await;
         }
     }
 
+    async fn look(&mut self) -> Result<BTreeMap<MachineId, NodeName>, EngineError> {
+        let machines = look(self.config, self.hold, &self.owner_tag).await;
+        let machines = machines.map_err(|stop| self.unable("list the cluster's machines", stop))?;
+        let nodes = named(&machines);
+        self.seen.extend(machines.into_values().map(|machine| machine.token));
+        Ok(nodes)
+    }
+
     fn has_unseen_create(&self) -> bool {
-        self.open.iter().any(|intent| {
-            let made = self.records.get(&intent.node).is_some_and(|record| record.machine.is_some());
-            intent.action == IntentAction::Create && !made && !self.parts.removed.contains(&intent.node)
-        })
+        self.open.iter().any(|intent| intent.action == IntentAction::Create && !self.seen.contains(&intent.id))
+    }
+
+    fn unable(&self, operation: &'static str, stop: Stop) -> EngineError {
+        match stop {
+            Stop::Run(error) => *error,
+            Stop::Node(fault) => {
+                let status = if fault.uncertain { Status::Temporary } else { Status::Permanent };
+                let source = ProviderError { status, ..ProviderError::permanent("ask", fault.reason) }.hint(fault.hint);
+                EngineError::Provider {
+                    provider: self.config.provider_name.clone(),
+                    operation,
+                    source: Box::new(source),
+                }
+            }
+        }
     }
 
     async fn destroy_all(&mut self) -> Result<(), EngineError> {
@@ -251,22 +290,21 @@ impl Removal<'_> {
         Ok(())
     }
 
-    /// Lets go of what the machines shared. The proof comes after it: the list is empty.
-    async fn release_and_prove(&mut self) -> Result<(), EngineError> {
+    /// Lets go of what the machines shared. The proof comes after it: the list is empty a second time. False when it was
+    /// not, and there is more to remove.
+    async fn release_and_prove(&mut self) -> Result<bool, EngineError> {
         let (config, hold) = (self.config, self.hold);
         let call = ("release what the machines shared", config.limits.provider_call);
-        match ask(config, hold, call, || config.provider.release()).await {
-            Ok(()) => {}
-            Err(Stop::Run(error)) => return Err(*error),
-            Err(Stop::Node(fault)) => {
-                let source = muster_provider::ProviderError::permanent("release", fault.reason).hint(fault.hint);
-                let provider = config.provider_name.clone();
-                let (operation, source) = ("release what the machines shared", Box::new(source));
-                return Err(EngineError::Provider { provider, operation, source });
-            }
+        let released = ask(config, hold, call, || config.provider.release()).await;
+        let listed = self.look().await?;
+        let is_empty = listed.is_empty();
+        self.begin(listed).await?;
+        match released {
+            // Machines that are seen only now keep it from being released.
+            Err(Stop::Node(_)) if !is_empty => {}
+            released => released.map_err(|stop| self.unable(call.0, stop))?,
         }
-        let listed = named(&list(config, &self.owner_tag, None).await?);
-        self.begin(listed).await
+        Ok(is_empty)
     }
 
     async fn forget(&mut self) -> Result<(), EngineError> {

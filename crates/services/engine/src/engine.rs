@@ -17,7 +17,7 @@ use crate::board::Known;
 use crate::compile::DesiredNode;
 use crate::drain::Drain;
 use crate::facts::{ask_agents, facts, leaving, members, renewals, running};
-use crate::lease::Hold;
+use crate::lease::{Clock, Hold};
 use crate::link::AgentLinks;
 use crate::observe::{Observation, observe};
 use crate::wishes::Wishes;
@@ -38,6 +38,8 @@ pub struct EngineConfig {
     /// Where the events of runs go; a slow listener slows the run down, one that has gone does not matter.
     pub events: mpsc::Sender<Event>,
     pub limits: Limits,
+    /// Tells how much is left of the lease.
+    pub clock: Arc<dyn Clock>,
     pub policy: Policy,
     pub drain: Drain,
     /// What no event, no record and no account may hold.
@@ -142,7 +144,7 @@ impl Engine {
             return Ok(Arc::clone(hold));
         }
         let config = &self.config;
-        let hold = Hold::acquire(Arc::clone(&config.store), cluster, &config.holder, &config.limits).await?;
+        let hold = Hold::acquire(config, cluster).await?;
         let hold = Arc::new(hold);
         *held = Some(Arc::clone(&hold));
         Ok(hold)

@@ -1,14 +1,38 @@
 //! The lease that makes this process the one writer of a cluster: renewed in the background, checked before each order.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use muster_stdx::{OnError, Supervisor, chain};
-use muster_store::{Lease, LeaseHolder, Store, StoreError};
+use muster_store::{Lease, Store, StoreError};
 use muster_types::{ClusterName, Generation, SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::{EngineError, Limits};
+use crate::{EngineConfig, EngineError, Limits};
+
+/// Where a holder reads how much is left of its lease.
+pub trait Clock: Send + Sync {
+    /// Time that nobody can set and that goes on while the machine sleeps: a process that was stopped or a machine that
+    /// was suspended has to see that its lease is over. `None` where it cannot be read.
+    fn since_boot(&self) -> Option<Duration>;
+
+    /// The wall clock, by which other machines tell that a lease is over.
+    fn now(&self) -> Timestamp;
+}
+
+/// This machine's clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn since_boot(&self) -> Option<Duration> {
+        muster_sys::clock::since_boot().ok()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
 
 /// A lease that is held until it is released, dropped or lost.
 pub(crate) struct Hold {
@@ -20,6 +44,7 @@ struct Shared {
     store: Arc<dyn Store>,
     cluster: ClusterName,
     limits: Limits,
+    clock: Arc<dyn Clock>,
     held: Mutex<Held>,
     /// Cancelled when the lease is lost.
     lost: CancellationToken,
@@ -28,25 +53,22 @@ struct Shared {
 #[derive(Clone)]
 struct Held {
     lease: Lease,
-    /// When it ends by this process's own clock, counted from before it was asked for.
-    until: Instant,
+    /// When it ends by the clock that nobody sets, counted from before it was asked for.
+    until: Duration,
 }
 
 impl Hold {
-    pub(crate) async fn acquire(
-        store: Arc<dyn Store>,
-        cluster: &ClusterName,
-        holder: &LeaseHolder,
-        limits: &Limits,
-    ) -> Result<Self, EngineError> {
-        let asked = Instant::now();
-        let lease = store.acquire(cluster, holder, milliseconds(limits));
+    pub(crate) async fn acquire(config: &EngineConfig, cluster: &ClusterName) -> Result<Self, EngineError> {
+        let limits = config.limits.clone();
+        let asked = config.clock.since_boot().unwrap_or_default();
+        let lease = config.store.acquire(cluster, &config.holder, milliseconds(&limits));
         let lease = lease.await.map_err(EngineError::store("take the cluster's lease"))?;
         let shared = Arc::new(Shared {
-            store,
+            store: Arc::clone(&config.store),
             cluster: cluster.clone(),
-            limits: limits.clone(),
             held: Mutex::new(Held { lease, until: asked + limits.lease_ttl }),
+            limits,
+            clock: Arc::clone(&config.clock),
             lost: CancellationToken::new(),
         });
         let supervisor = Supervisor::new();
@@ -70,10 +92,10 @@ impl Hold {
         if self.shared.lost.is_cancelled() {
             return Err(self.shared.error("somebody else holds it now"));
         }
-        // The own clock stands still while the machine sleeps, the wall clock can be set: both have to agree.
+        // Whoever takes over looks at the wall clock, which can be set: both have to agree.
         let wall_margin = SignedDuration::try_from(margin).unwrap_or(SignedDuration::ZERO);
-        let in_time = held.until.checked_duration_since(Instant::now()).is_some_and(|left| left > margin);
-        if !in_time || Timestamp::now() + wall_margin >= held.lease.expires_at {
+        let in_time = self.shared.clock.since_boot().is_some_and(|now| now + margin < held.until);
+        if !in_time || self.shared.clock.now() + wall_margin >= held.lease.expires_at {
             self.shared.lost.cancel();
             return Err(self.shared.error("it could not be renewed in time"));
         }
@@ -115,7 +137,7 @@ impl Shared {
     async fn renew_until_lost(&self) -> Result<(), EngineError> {
         loop {
             tokio::time::sleep(self.limits.lease_ttl / 3).await;
-            let asked = Instant::now();
+            let asked = self.clock.since_boot().unwrap_or_default();
             let held = self.held();
             match self.store.renew(&held.lease, milliseconds(&self.limits)).await {
                 Ok(lease) => {

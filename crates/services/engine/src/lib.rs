@@ -34,6 +34,7 @@ mod status;
 mod tend;
 mod tide;
 mod transport;
+mod unseen;
 mod up;
 mod wishes;
 
@@ -41,6 +42,7 @@ pub use blueprint::Blueprint;
 pub use drain::Drain;
 pub use engine::{Engine, EngineConfig};
 pub use error::EngineError;
+pub use lease::{Clock, SystemClock};
 pub use limits::Limits;
 pub use link::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};
 pub use observe::{CLUSTER_TAG, GROUP_TAG, NODE_TAG};

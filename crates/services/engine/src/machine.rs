@@ -39,12 +39,6 @@ impl NodeRun<'_> {
 
     /// The record and the intent reach the disk in one go, before the provider is asked.
     async fn begin_create(&mut self) -> Result<Intent, EngineError> {
-        if !self.token_chosen {
-            if self.action.token.is_none() && self.record.revision > 0 {
-                self.begin_new_life();
-            }
-            self.token_chosen = true;
-        }
         if self.record.enrol_token.is_none() {
             let token = muster_pki::new_token();
             self.record.enrol_token = Some(
@@ -79,6 +73,20 @@ impl NodeRun<'_> {
         self.intent = Some(intent.clone());
         self.tell_intent(&intent).await;
         Ok(intent)
+    }
+
+    /// A create goes on with the token of an earlier one, or begins anew. A machine of before that is not listed may
+    /// only be late: it is removed all the same, so that the node never has two.
+    pub(crate) async fn choose_token(&mut self) -> Result<(), Stop> {
+        if !self.token_chosen && self.action.token.is_none() && self.record.revision > 0 {
+            if let Some(machine) = self.record.machine.clone() {
+                let removal = self.remove_machine(&machine).await?;
+                self.finish(&removal).await?;
+            }
+            self.begin_new_life();
+        }
+        self.token_chosen = true;
+        Ok(())
     }
 
     /// The next machine is another one than any before.

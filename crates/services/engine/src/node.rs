@@ -97,7 +97,7 @@ impl<'a> NodeRun<'a> {
         for extra in std::mem::take(&mut self.extras) {
             let Some(machine) = &extra.machine else { continue };
             match self.remove_machine(machine).await {
-                Ok(intent) => self.finish_extra(&intent).await?,
+                Ok(intent) => self.finish_apart(&intent).await?,
                 Err(Stop::Run(error)) => return Err(*error),
                 Err(Stop::Node(fault)) => {
                     let words = format!("machine {machine} of {} is still there: {}", self.name(), fault.reason);
@@ -193,6 +193,9 @@ impl<'a> NodeRun<'a> {
         self.adopt(verb);
         // What the last try began is open like what an earlier run began.
         self.open.extend(self.intent.take());
+        if verb == Verb::Create {
+            self.choose_token().await?;
+        }
         self.settle(verb).await?;
         match verb {
             Verb::Replace => {
@@ -228,7 +231,12 @@ impl<'a> NodeRun<'a> {
     }
 
     /// Finishes what earlier runs began and this one does not take up by the same intent.
-    async fn settle(&mut self, verb: Verb) -> Result<(), EngineError> {
+    async fn settle(&mut self, verb: Verb) -> Result<(), Stop> {
+        if verb != Verb::Create {
+            for create in self.take_unseen_creates() {
+                self.undo_create(&create).await?;
+            }
+        }
         for intent in std::mem::take(&mut self.open) {
             let goes_on = match intent.action {
                 IntentAction::Create => verb == Verb::Create && intent.id == self.record.token,
@@ -241,7 +249,10 @@ impl<'a> NodeRun<'a> {
                 self.open.push(intent);
                 continue;
             }
-            self.finish(&intent).await?;
+            match intent.action {
+                IntentAction::Create => self.undo_create(&intent).await?,
+                IntentAction::Remove | IntentAction::Start | IntentAction::Configure => self.finish(&intent).await?,
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use muster_plan::{Assignment, MachineState as Planned, Observed, Recorded};
-use muster_provider::{Machine, MachineState, Tags};
+use muster_provider::{Machine, MachineState, Status, Tags};
 use muster_stdx::Backoff;
 use muster_store::{ClusterRecord, Drained, Intent, IntentAction, NodeRecord};
 use muster_types::{ClusterName, GroupName, MachineId, NodeName, Phase};
@@ -77,15 +77,18 @@ async fn list_with(
 ) -> Result<BTreeMap<MachineId, Machine>, EngineError> {
     let mut backoff = Backoff::new(config.limits.pause_first, config.limits.pause_longest);
     let mut lists = 0;
+    let deadline = tokio::time::Instant::now() + config.limits.list;
     loop {
-        let listed = list(config, owner_tag, None).await;
+        let listed = list(config, owner_tag).await;
         lists += 1;
+        let may_go_on = |status, lists| match status {
+            Status::Throttled => tokio::time::Instant::now() < deadline,
+            Status::Temporary | Status::Permanent => lists < config.limits.provider_tries_max,
+        };
         let missing = listed.as_ref().map(|machines| expected.iter().any(|id| !machines.contains_key(id)));
         match missing {
             Ok(true) if lists < LISTS_FOR_THE_MISSING => tokio::time::sleep(backoff.pause()).await,
-            Err(EngineError::Provider { source, .. })
-                if source.is_temporary() && lists < config.limits.provider_tries_max =>
-            {
+            Err(EngineError::Provider { source, .. }) if source.is_temporary() && may_go_on(source.status, lists) => {
                 tokio::time::sleep(backoff.pause()).await;
             }
             _ => return listed,
@@ -93,16 +96,8 @@ async fn list_with(
     }
 }
 
-/// One list, of the whole cluster or of one node.
-pub(crate) async fn list(
-    config: &EngineConfig,
-    owner_tag: &str,
-    node: Option<&NodeName>,
-) -> Result<BTreeMap<MachineId, Machine>, EngineError> {
-    let mut tags = Tags::from([(CLUSTER_TAG.to_owned(), owner_tag.to_owned())]);
-    if let Some(node) = node {
-        tags.insert(NODE_TAG.to_owned(), node.to_string());
-    }
+async fn list(config: &EngineConfig, owner_tag: &str) -> Result<BTreeMap<MachineId, Machine>, EngineError> {
+    let tags = Tags::from([(CLUSTER_TAG.to_owned(), owner_tag.to_owned())]);
     let listed = tokio::time::timeout(config.limits.list, config.provider.list(&tags)).await;
     let listed =
         listed.unwrap_or_else(|_| Err(muster_provider::ProviderError::temporary("list", "it gave no answer in time")));

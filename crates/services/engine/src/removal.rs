@@ -1,8 +1,5 @@
 //! Removing machines, and not believing it before the list says so.
 
-use std::collections::BTreeMap;
-
-use muster_provider::Machine;
 use muster_stdx::Backoff;
 use muster_store::{Intent, IntentAction};
 use muster_types::{MachineId, Phase};
@@ -10,7 +7,7 @@ use muster_types::{MachineId, Phase};
 use crate::EngineError;
 use crate::fault::{Fault, Stop};
 use crate::node::NodeRun;
-use crate::observe::list;
+use crate::unseen::look;
 
 impl NodeRun<'_> {
     /// Removes a machine and returns the intent, which stays open until its result is recorded.
@@ -22,7 +19,7 @@ impl NodeRun<'_> {
         let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
         for _ in 0..limits.lists_max {
             self.run.ask("remove the machine", || provider.destroy(machine)).await?;
-            if !self.listed().await?.contains_key(machine) {
+            if !look(self.run.config, self.run.hold, self.run.owner_tag).await?.contains_key(machine) {
                 return Ok(intent);
             }
             tokio::time::sleep(backoff.pause()).await;
@@ -30,17 +27,8 @@ impl NodeRun<'_> {
         Err(still_listed(machine, limits.lists_max).into())
     }
 
-    async fn listed(&self) -> Result<BTreeMap<MachineId, Machine>, Stop> {
-        self.run.hold.check()?;
-        match list(self.run.config, self.run.owner_tag, None).await {
-            Ok(machines) => Ok(machines),
-            Err(EngineError::Provider { source, .. }) => Err(Fault::provider(&source).into()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A second machine of a node is gone; the node's own record stays as it is.
-    pub(crate) async fn finish_extra(&mut self, intent: &Intent) -> Result<(), EngineError> {
+    /// Something beside the node's own machine has ended; the node's record stays as it is.
+    pub(crate) async fn finish_apart(&mut self, intent: &Intent) -> Result<(), EngineError> {
         if self.record.revision > 0 {
             return self.finish(intent).await;
         }
@@ -74,12 +62,11 @@ impl NodeRun<'_> {
 
     /// The node and its machine go.
     pub(crate) async fn remove_self(&mut self) -> Result<(), Stop> {
-        let machine = match self.action.machine.clone() {
-            Some(machine) => Some(machine),
-            None => self.machine_of_open_create().await?,
-        };
+        for create in self.take_unseen_creates() {
+            self.undo_create(&create).await?;
+        }
         let mut intents = Vec::new();
-        if let Some(machine) = machine {
+        if let Some(machine) = self.action.machine.clone() {
             intents.push(self.remove_machine(&machine).await?);
         }
         intents.append(&mut self.open);
@@ -91,24 +78,6 @@ impl NodeRun<'_> {
             self.finish_without_record(&intent).await?;
         }
         Ok(())
-    }
-
-    /// A create was begun and nothing is listed: the machine may be there all the same, if lists lag behind.
-    async fn machine_of_open_create(&mut self) -> Result<Option<MachineId>, Stop> {
-        if !self.open.iter().any(|intent| intent.action == IntentAction::Create) {
-            return Ok(None);
-        }
-        let limits = &self.run.config.limits;
-        let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
-        for _ in 0..limits.lists_max {
-            let machines = self.listed().await?;
-            let made = machines.values().find(|machine| self.open.iter().any(|intent| intent.id == machine.token));
-            if let Some(machine) = made {
-                return Ok(Some(machine.id.clone()));
-            }
-            tokio::time::sleep(backoff.pause()).await;
-        }
-        Ok(None)
     }
 
     /// The old machine goes, and with it all that is known of it.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use muster_provider::ProviderError;
+use muster_provider::{ProviderError, Status};
 use muster_stdx::Backoff;
 use muster_types::Generation;
 use tokio::sync::Semaphore;
@@ -61,7 +61,10 @@ where
     let limits = &config.limits;
     let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
     let mut uncertain = false;
-    for attempt in 1..=limits.provider_tries_max {
+    let mut attempt = 0;
+    let deadline = tokio::time::Instant::now() + limit;
+    loop {
+        attempt += 1;
         hold.check()?;
         let error = match tokio::time::timeout(limit, call()).await {
             Ok(Ok(value)) => return Ok(value),
@@ -72,11 +75,16 @@ where
                 return Err(Fault { uncertain: true, ..Fault::timeout(words, hint) }.into());
             }
         };
-        uncertain |= error.is_temporary();
-        if !error.is_temporary() || attempt == limits.provider_tries_max {
-            return Err(Fault { uncertain, ..Fault::provider(&error) }.into());
+        let pause = backoff.pause();
+        if error.status == Status::Throttled && tokio::time::Instant::now() + pause < deadline {
+            // Nothing was done, and it is no failure: whoever asks less often gets through.
+            attempt -= 1;
+        } else {
+            uncertain |= error.status == Status::Temporary;
+            if !error.is_temporary() || attempt >= limits.provider_tries_max {
+                return Err(Fault { uncertain, ..Fault::provider(&error) }.into());
+            }
         }
-        tokio::time::sleep(backoff.pause()).await;
+        tokio::time::sleep(pause).await;
     }
-    Err(Fault::new(format!("{operation} was not tried"), "allow at least one try").into())
 }

@@ -26,7 +26,7 @@ use crate::node::{Lived, NodePart, NodeRun};
 use crate::outcome::{Exit, NodeOutcome, Outcome, exit_of};
 use crate::run::{Run, concurrency};
 use crate::wishes::Wishes;
-use crate::{Engine, EngineConfig, EngineError, preflight};
+use crate::{Engine, EngineConfig, EngineError, preflight, unseen};
 
 /// How often the log is written while a run goes on.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -200,7 +200,7 @@ async fn execute(
         provider_slots: Semaphore::new(concurrency(config)),
         agent_slots: Semaphore::new(config.limits.agents_max),
     };
-    finish_strays(&run, &plan, &observation.intents).await?;
+    unseen::finish_strays(&run, &plan, &observation.intents).await?;
     let mut parts = parts(&plan, &desired, &observation.records, &observation.intents);
     for part in &mut parts {
         part.machine = observation.machine(&part.action.node).cloned();
@@ -324,19 +324,6 @@ fn whole_path(file: &str) -> String {
     let is_file = !matches!(file, "" | "-");
     let whole = is_file.then(|| std::path::absolute(path).ok()).flatten();
     whole.map_or_else(|| file.to_owned(), |whole| whole.display().to_string())
-}
-
-/// Intents of nodes that the plan does not speak of: there is nothing left to do, unless the plan leaves nodes out.
-async fn finish_strays(run: &Run<'_>, plan: &Plan, intents: &[Intent]) -> Result<(), EngineError> {
-    if run.config.policy.only.is_some() {
-        return Ok(());
-    }
-    let spoken_of: BTreeSet<&NodeName> = plan.actions().iter().map(|action| &action.node).collect();
-    for intent in intents.iter().filter(|intent| !spoken_of.contains(&intent.node)) {
-        let finished = run.config.store.finish(&intent.cluster, &intent.id, None, run.hold.check()?).await;
-        finished.map_err(EngineError::store("record what was done"))?;
-    }
-    Ok(())
 }
 
 /// The plan by node: one task each.

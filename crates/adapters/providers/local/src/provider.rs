@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_doc::{Diagnostic, Tree};
@@ -29,6 +30,9 @@ use crate::{console, preflight, record, request, settings};
 
 /// Nodes at work at once: more than this only wait for the machine's processors.
 const CONCURRENCY_MAX: usize = 16;
+
+/// An order that was sent is carried out or lost with its connection; a busy shepherd may take that long to read it.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The registry's entry.
 #[derive(Debug, Clone)]
@@ -251,7 +255,13 @@ impl Local {
 #[async_trait]
 impl Provider for Local {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { stop_start: true, faults: true, shared_folders: true, concurrency_max: CONCURRENCY_MAX }
+        Capabilities {
+            stop_start: true,
+            faults: true,
+            shared_folders: true,
+            concurrency_max: CONCURRENCY_MAX,
+            visible_within: VISIBLE_WITHIN,
+        }
     }
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Machine>, ProviderError> {

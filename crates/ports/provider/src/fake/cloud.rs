@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use muster_types::{ClientToken, MachineId, NodeName};
 
@@ -55,7 +56,13 @@ impl Default for FakeCloud {
 impl FakeCloud {
     pub fn new() -> Self {
         let state = State {
-            capabilities: Capabilities { stop_start: true, faults: true, shared_folders: false, concurrency_max: 32 },
+            capabilities: Capabilities {
+                stop_start: true,
+                faults: true,
+                shared_folders: false,
+                concurrency_max: 32,
+                visible_within: Duration::from_millis(50),
+            },
             handler: handler(speak_lines),
             rules: Rules::default(),
             log: CallLog::default(),

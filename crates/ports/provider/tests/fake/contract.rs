@@ -128,6 +128,7 @@ async fn what_a_provider_does_not_claim_is_skipped_and_the_rest_passes() {
             faults: false,
             shared_folders: false,
             concurrency_max: 1,
+            visible_within: Duration::ZERO,
         });
         ready(Fixture { probe: None, reopen: None, leftovers: None, ..fixture_on(&cloud) })
     };
@@ -140,7 +141,7 @@ async fn what_a_provider_does_not_claim_is_skipped_and_the_rest_passes() {
 
 #[tokio::test]
 async fn a_provider_that_shares_everything_is_seen() {
-    let claims = Capabilities { stop_start: true, faults: true, shared_folders: true, concurrency_max: 32 };
+    let claims = Capabilities { shared_folders: true, ..FakeCloud::new().provider().capabilities() };
     let lie = |cloud: &FakeCloud| cloud.set_capabilities(claims);
     let reason = failure("shared_folders_are_refused_where_there_are_none", lie).await;
     assert!(reason.contains("a machine that shares /proc was made"), "{reason}");

@@ -39,9 +39,8 @@ async fn a_node_starts_when_its_own_needs_are_ready_and_not_a_whole_level() {
 #[tokio::test]
 async fn no_more_machines_are_at_work_than_the_provider_takes() {
     let world = World::new();
-    let capabilities =
-        muster_provider::Capabilities { stop_start: true, faults: true, shared_folders: false, concurrency_max: 3 };
-    world.cloud.set_capabilities(capabilities);
+    let claims = muster_provider::Provider::capabilities(&world.cloud.provider());
+    world.cloud.set_capabilities(muster_provider::Capabilities { concurrency_max: 3, ..claims });
     world.cloud.inject(Operation::Create, Fault::Delay(std::time::Duration::from_millis(2)), 12);
     let blueprint = TestBlueprint::new(vec![TestGroup::new("web", 12)]);
     assert_eq!(world.up(&blueprint).await.exit, Exit::Done);

@@ -69,6 +69,7 @@ impl World {
             concurrency_max: 32,
             events: sender,
             limits: limits(),
+            clock: Arc::new(muster_engine::SystemClock),
             policy: Policy::default(),
             drain: muster_engine::Drain::AsDeclared,
             redact: Vec::new(),
