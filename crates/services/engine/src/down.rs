@@ -54,6 +54,8 @@ struct Removal<'a> {
     open: Vec<Intent>,
     /// Tokens of all machines that were ever listed.
     seen: BTreeSet<ClientToken>,
+    /// A machine is recorded and was not listed: it may be gone, or late.
+    late: bool,
     /// Machines that are to go.
     left: BTreeMap<MachineId, Leaving>,
     parts: Parts,
@@ -83,6 +85,7 @@ async fn remove(
         records,
         open: intents,
         seen: BTreeSet::new(),
+        late: false,
         left: BTreeMap::new(),
         parts,
     };
@@ -140,8 +143,9 @@ impl Removal<'_> {
         let mut nodes = named(&machines);
         // What is recorded and not listed is removed all the same: a list may lag behind.
         for record in self.records.values() {
-            if let Some(machine) = &record.machine {
-                nodes.entry(machine.clone()).or_insert_with(|| record.name.clone());
+            if let Some(machine) = record.machine.as_ref().filter(|machine| !machines.contains_key(machine)) {
+                self.late = true;
+                nodes.insert(machine.clone(), record.name.clone());
             }
         }
         self.begin(nodes).await?;
@@ -179,6 +183,7 @@ impl Removal<'_> {
                 machine: Some(machine.clone()),
                 begun_at: Timestamp::now(),
             });
+            self.parts.removed.retain(|removed| *removed != node);
             self.left.insert(machine, Leaving { node, intent: intent.id.clone(), fault: None });
             intents.push(intent);
         }
@@ -204,7 +209,7 @@ impl Removal<'_> {
         loop {
             self.destroy_all().await?;
             // A create was begun and its machine never seen: it may become visible late.
-            let unseen = self.has_unseen_create() && tokio::time::Instant::now() < seen_by;
+            let unseen = (self.has_unseen_create() || self.late) && tokio::time::Instant::now() < seen_by;
             let listed = self.look().await?;
             looks += 1;
             self.finish_unlisted(&listed).await?;
@@ -283,6 +288,10 @@ impl Removal<'_> {
         for Leaving { node, .. } in gone {
             let action = word(IntentAction::Remove).to_owned();
             self.emitter.emit(EventBody::Recorded { node: node.clone(), action }).await;
+            // Its record went with the intent; a machine of it that is seen late begins another one.
+            if let Some(record) = self.records.get_mut(&node) {
+                record.revision = 0;
+            }
             if !self.parts.removed.contains(&node) {
                 self.parts.removed.push(node);
             }

@@ -16,10 +16,11 @@ use crate::blueprint::Blueprint;
 use crate::board::Known;
 use crate::compile::DesiredNode;
 use crate::drain::Drain;
-use crate::facts::{ask_agents, facts, leaving, members, renewals, running};
+use crate::facts::{ask_agents, facts, forget_left, leaving, members, renewals, running};
 use crate::lease::{Clock, Hold};
 use crate::link::AgentLinks;
 use crate::observe::{Observation, observe};
+use crate::rollback::Undone;
 use crate::wishes::Wishes;
 use crate::{EngineError, Limits};
 
@@ -64,6 +65,8 @@ pub(crate) struct Prepared {
     pub(crate) renewals: Vec<NodeName>,
     /// This time and before.
     pub(crate) wishes: Wishes,
+    /// The plan does not speak of every node.
+    pub(crate) is_partial: bool,
     /// The lease that was held meanwhile: nobody else has changed anything since.
     generation: Option<Generation>,
 }
@@ -175,6 +178,15 @@ impl Engine {
     }
 
     pub(crate) async fn prepare(&self, blueprint: &dyn Blueprint) -> Result<Prepared, EngineError> {
+        self.prepare_without(blueprint, None).await
+    }
+
+    /// With `undone`, those nodes go, and nothing else is done but what that needs.
+    pub(crate) async fn prepare_without(
+        &self,
+        blueprint: &dyn Blueprint,
+        undone: Option<&Undone>,
+    ) -> Result<Prepared, EngineError> {
         let cluster = blueprint.cluster();
         let generation = self.hold.lock().await.as_ref().map(|hold| hold.generation());
         let observation = observe(&self.config, cluster).await?;
@@ -182,8 +194,13 @@ impl Engine {
             return Err(EngineError::BeingRemoved { cluster: cluster.clone() });
         }
         let mut wishes = Wishes::of(observation.cluster.as_ref(), &*self.wishes.lock().await);
-        let desired = blueprint.desired(&wishes.staying(observation.existing()), &wishes.scaled);
+        if let Some(undone) = undone {
+            undone.take_back(&mut wishes);
+        }
+        let mut desired = blueprint.desired(&wishes.staying(observation.existing()), &wishes.scaled);
+        desired.retain(|node| undone.is_none_or(|undone| undone.leaves(&node.name, &observation)));
         wishes.settle(|node| observation.is_known(node), &desired.iter().map(|node| &node.name).collect());
+        let policy = undone.map_or_else(|| self.config.policy.clone(), Undone::policy);
         let replies = ask_agents(&self.config, running(&observation)).await;
         let mut inputs = Inputs {
             cluster: cluster.clone(),
@@ -194,14 +211,15 @@ impl Engine {
             begun: observation.intents.iter().map(begun_input).collect(),
             facts: BTreeMap::new(),
             unbaked: BTreeMap::new(),
-            policy: self.config.policy.clone(),
+            policy,
         };
         // A node that gets another machine gets another address: what others are given can only be known then. That
         // may make more nodes move, so this goes on until no more do; the set only grows.
         let mut moving = BTreeSet::new();
         let (plan, known) = loop {
             let members = members(&desired, &observation, (&replies, &moving));
-            let leaving = leaving(&members, &observation, &replies);
+            let mut leaving = leaving(&members, &observation, &replies);
+            forget_left(blueprint, (&members, &mut leaving), &observation, &replies);
             let mut known = Known { members, leaving, followers: BTreeMap::new() };
             inputs.facts = facts(blueprint, &desired, &observation, (&mut known, &replies))?;
             let plan = muster_plan::plan(&inputs);
@@ -216,11 +234,12 @@ impl Engine {
         // One that does not answer cannot follow, and putting that right was not asked for.
         known.followers.retain(|node, _| {
             let answers = inputs.facts.get(node).is_some_and(|facts| facts.health == Health::Answers);
-            self.config.policy.asks_for(node) || answers
+            inputs.policy.asks_for(node) || answers
         });
+        let is_partial = inputs.policy.only.is_some();
         let plan = self.with_images(blueprint, &desired, (plan, inputs)).await;
         let renewals = renewals(&self.config, &replies, Timestamp::now());
-        Ok(Prepared { plan, desired, observation, known, renewals, wishes, generation })
+        Ok(Prepared { plan, desired, observation, known, renewals, wishes, generation, is_partial })
     }
 
     /// The same plan, which also names the images that have to be made for it.

@@ -88,6 +88,45 @@ pub(crate) fn leaving(members: &Members, observation: &Observation, replies: &Re
     leaving.filter(|(_, member)| member.facts.is_some() && !member.addresses.is_empty()).collect()
 }
 
+/// Takes out of `leaving` those that a node was told to have left: their machines were out of sight for a while. Nobody
+/// could drain them any more, for nobody speaks of them.
+pub(crate) fn forget_left(
+    blueprint: &dyn Blueprint,
+    (members, leaving): (&Members, &mut BTreeMap<NodeName, Member>),
+    observation: &Observation,
+    replies: &Replies,
+) {
+    if leaving.is_empty() {
+        return;
+    }
+    let render = |follower: &NodeName, members: &Members| blueprint.render(follower, members).ok();
+    let all = with(members, leaving);
+    let followers = members.0.keys().filter_map(|follower| {
+        let applied = applied(observation.records.get(follower), replies.get(follower))?;
+        let rendered = render(follower, members).filter(|rendered| rendered.follows)?;
+        Some((follower, applied, rendered.hash))
+    });
+    let followers: Vec<_> = followers.collect();
+    leaving.retain(|node, _| {
+        let mut without = all.clone();
+        without.0.remove(node);
+        !followers.iter().any(|(follower, applied, last)| {
+            let (Some(before), Some(after)) = (render(follower, &all), render(follower, &without)) else {
+                return false;
+            };
+            before.hash != after.hash && (*applied == *last || *applied == after.hash)
+        })
+    });
+}
+
+/// The hash of what was applied to a node last.
+fn applied(record: Option<&NodeRecord>, reply: Option<&Result<StatusReply, LinkError>>) -> Option<String> {
+    match reply {
+        Some(Ok(status)) => status.config.as_ref().map(|config| config.hash.clone()),
+        _ => record?.document_hash.clone(),
+    }
+}
+
 /// Facts of the desired nodes that have a machine; who follows others is noted in `known`.
 pub(crate) fn facts(
     blueprint: &dyn Blueprint,

@@ -17,15 +17,26 @@ impl NodeRun<'_> {
         self.run.board.end(self.name(), Ok(()));
         self.run.board.follow(self.name());
         self.run.board.settle(self.name());
-        match self.follow().await {
-            Ok(()) => Ok(self.outcome(Phase::Ready, Fault::default())),
-            Err(Stop::Run(error)) => Err(*error),
-            Err(Stop::Node(fault)) => {
+        let mut followed = self.follow().await;
+        loop {
+            let fault = match followed {
+                Ok(()) => return Ok(self.outcome(Phase::Ready, Fault::default())),
+                Err(Stop::Run(error)) => return Err(*error),
+                Err(Stop::Node(fault)) => *fault,
+            };
+            let Some(verb) = self.try_again(&fault).await else {
                 self.write_end(Phase::Failed, &fault.reason).await?;
                 self.tell_failure(&fault).await;
                 self.run.board.end_late(self.name(), &fault.reason);
-                Ok(self.outcome(Phase::Failed, *fault))
-            }
+                return Ok(self.outcome(Phase::Failed, fault));
+            };
+            followed = match self.attempt(verb).await {
+                Ok(()) => {
+                    self.be_ready().await?;
+                    self.follow().await
+                }
+                Err(stop) => Err(stop),
+            };
         }
     }
 

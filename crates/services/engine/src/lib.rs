@@ -29,6 +29,7 @@ mod policy;
 mod preflight;
 mod redact;
 mod removal;
+mod rollback;
 mod run;
 mod status;
 mod tend;

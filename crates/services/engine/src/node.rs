@@ -45,6 +45,8 @@ pub(crate) struct NodeRun<'a> {
     /// The intent that the node's last write finishes.
     pub(crate) intent: Option<Intent>,
     pub(crate) machine: Option<Machine>,
+    /// The machine that was listed when the run began.
+    pub(crate) machine_seen: Option<MachineId>,
     /// Made in this run: it is enrolled without asking first.
     pub(crate) fresh: bool,
     /// The record's token is the one that this run's create goes with.
@@ -58,6 +60,8 @@ pub(crate) struct NodeRun<'a> {
     pub(crate) ready_after: Duration,
     /// It was to leave, and its record says so until it is ready or gone.
     pub(crate) leaving: bool,
+    /// What its group's policy leaves it after failures.
+    tries: Tries,
     extras: Vec<&'a Action>,
     leftovers: Vec<String>,
 }
@@ -75,6 +79,7 @@ impl<'a> NodeRun<'a> {
             record,
             open: part.open,
             intent: None,
+            machine_seen: part.machine.as_ref().map(|machine| machine.id.clone()),
             machine: part.machine,
             fresh: false,
             token_chosen: false,
@@ -84,6 +89,7 @@ impl<'a> NodeRun<'a> {
             begun: Instant::now(),
             ready_after: Duration::ZERO,
             leaving,
+            tries: Tries::new(part.desired.map(|desired| desired.on_failure)),
             leftovers: Vec::new(),
         }
     }
@@ -162,31 +168,41 @@ impl<'a> NodeRun<'a> {
         if let Err(blocked) = self.run.board.ready(&self.action.needs).await {
             return self.stay_planned(blocked.reason).await;
         }
-        let mut tries = Tries::new(self.desired.map(|desired| desired.on_failure));
         let mut verb = self.action.verb;
-        loop {
-            let fault = match self.attempt(verb).await {
-                Ok(()) => break,
-                Err(Stop::Run(error)) => return Err(*error),
-                Err(Stop::Node(fault)) => *fault,
+        while let Err(stop) = self.attempt(verb).await {
+            let fault = match stop {
+                Stop::Run(error) => return Err(*error),
+                Stop::Node(fault) => *fault,
             };
-            let Some(next) = tries.after(self.record.machine.is_some(), self.is_running()) else {
-                return self.fail(fault).await;
-            };
+            let Some(next) = self.try_again(&fault).await else { return self.fail(fault).await };
             verb = next;
-            let words = format!("{}; trying again ({})", fault.reason, verb.as_str());
-            self.run.emitter.warn(Some(self.name()), words).await;
-            tokio::time::sleep(tries.pause(&self.run.config.limits)).await;
         }
+        self.be_ready().await?;
+        self.stay().await
+    }
+
+    pub(crate) async fn be_ready(&mut self) -> Result<(), EngineError> {
         self.record.enrol_token = None;
         self.write_end(Phase::Ready, "").await?;
         self.run.emitter.phase(self.name(), Phase::Ready, "", "").await;
         self.ready_after = self.begun.elapsed();
-        self.stay().await
+        Ok(())
+    }
+
+    /// What its group's policy makes of a failure; `None`: the node is left as it is, for people to look at.
+    pub(crate) async fn try_again(&mut self, fault: &Fault) -> Option<Verb> {
+        // The machine that the plan gave to it may be there, and not recorded yet.
+        let has_machine = self.record.machine.is_some() || self.machine.is_some();
+        let is_running = self.is_running();
+        let verb = self.tries.after(has_machine, is_running)?;
+        let words = format!("{}; trying again ({})", fault.reason, verb.as_str());
+        self.run.emitter.warn(Some(self.name()), words).await;
+        tokio::time::sleep(self.tries.pause(&self.run.config.limits)).await;
+        Some(verb)
     }
 
     /// One try, from wherever the node is to all its checks passed.
-    async fn attempt(&mut self, verb: Verb) -> Result<(), Stop> {
+    pub(crate) async fn attempt(&mut self, verb: Verb) -> Result<(), Stop> {
         if matches!(verb, Verb::Create | Verb::Replace) {
             self.bake().await?;
         }

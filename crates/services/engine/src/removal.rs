@@ -10,21 +10,30 @@ use crate::node::NodeRun;
 use crate::unseen::look;
 
 impl NodeRun<'_> {
-    /// Removes a machine and returns the intent, which stays open until its result is recorded.
+    /// Removes a machine and returns the intent, which stays open until its result is recorded. That a machine is not
+    /// listed proves something once it has been: one that never was may be late.
     pub(crate) async fn remove_machine(&mut self, machine: &MachineId) -> Result<Intent, Stop> {
         let _slot = self.run.provider_slots.acquire().await;
         let intent = self.begin(IntentAction::Remove, Some(machine.clone())).await?;
         let limits = &self.run.config.limits;
         let provider = &self.run.config.provider;
         let mut backoff = Backoff::new(limits.pause_first, limits.pause_longest);
+        let mut was_seen = self.machine_seen.as_ref() == Some(machine) || self.is_listed(machine).await?;
         for _ in 0..limits.lists_max {
             self.run.ask("remove the machine", || provider.destroy(machine)).await?;
-            if !look(self.run.config, self.run.hold, self.run.owner_tag).await?.contains_key(machine) {
-                return Ok(intent);
+            if !self.is_listed(machine).await? {
+                if was_seen || self.find(|listed| listed.id == *machine).await?.is_none() {
+                    return Ok(intent);
+                }
+                was_seen = true;
             }
             tokio::time::sleep(backoff.pause()).await;
         }
         Err(still_listed(machine, limits.lists_max).into())
+    }
+
+    async fn is_listed(&self, machine: &MachineId) -> Result<bool, Stop> {
+        Ok(look(self.run.config, self.run.hold, self.run.owner_tag).await?.contains_key(machine))
     }
 
     /// Something beside the node's own machine has ended; the node's record stays as it is.

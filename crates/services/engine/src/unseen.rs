@@ -30,19 +30,19 @@ pub(crate) async fn look(
     Ok(machines.into_iter().map(|machine| (machine.id.clone(), machine)).collect())
 }
 
-/// The machine that a create with this token made, looked for until it must have shown itself. Whoever sent the create
-/// has lost the lease before this begins, so the time counts from here.
+/// A machine that may not be listed yet, looked for until it must have shown itself. Whoever sent its create has lost the
+/// lease before this begins, so the time counts from here.
 pub(crate) async fn find(
     config: &EngineConfig,
     hold: &Hold,
-    (owner_tag, token): (&str, &ClientToken),
+    (owner_tag, is_meant): (&str, impl Fn(&Machine) -> bool),
 ) -> Result<Option<MachineId>, Stop> {
     let until = Instant::now() + config.provider.capabilities().visible_within;
     let mut backoff = Backoff::new(config.limits.pause_first, config.limits.pause_longest);
     loop {
         let is_last = Instant::now() >= until;
         let machines = look(config, hold, owner_tag).await?;
-        if let Some(machine) = machines.into_values().find(|machine| machine.token == *token) {
+        if let Some(machine) = machines.into_values().find(&is_meant) {
             return Ok(Some(machine.id));
         }
         if is_last {
@@ -53,11 +53,8 @@ pub(crate) async fn find(
 }
 
 /// Intents of nodes that the plan does not speak of: a create may have made a machine that is seen only now, of the others
-/// nothing is left to do, unless the plan leaves nodes out.
+/// nothing is left to do.
 pub(crate) async fn finish_strays(run: &Run<'_>, plan: &Plan, intents: &[Intent]) -> Result<(), EngineError> {
-    if run.config.policy.only.is_some() {
-        return Ok(());
-    }
     let spoken_of: BTreeSet<&NodeName> = plan.actions().iter().map(|action| &action.node).collect();
     let strays = intents.iter().filter(|intent| !spoken_of.contains(&intent.node)).map(async |intent| {
         if intent.action == IntentAction::Create {
@@ -83,7 +80,8 @@ async fn remove_stray(run: &Run<'_>, token: &ClientToken) -> Result<(), Stop> {
     let _slot = run.provider_slots.acquire().await;
     let mut last = None;
     for _ in 0..run.config.limits.lists_max {
-        let Some(machine) = find(run.config, run.hold, (run.owner_tag, token)).await? else { return Ok(()) };
+        let is_meant = |machine: &Machine| machine.token == *token;
+        let Some(machine) = find(run.config, run.hold, (run.owner_tag, is_meant)).await? else { return Ok(()) };
         run.ask("remove the machine", || run.config.provider.destroy(&machine)).await?;
         last = Some(machine);
     }
@@ -102,8 +100,12 @@ impl NodeRun<'_> {
         Ok(self.finish_apart(intent).await?)
     }
 
-    pub(crate) async fn made_by(&self, token: &ClientToken) -> Result<Option<MachineId>, Stop> {
-        find(self.run.config, self.run.hold, (self.run.owner_tag, token)).await
+    async fn made_by(&self, token: &ClientToken) -> Result<Option<MachineId>, Stop> {
+        self.find(|machine| machine.token == *token).await
+    }
+
+    pub(crate) async fn find(&self, is_meant: impl Fn(&Machine) -> bool) -> Result<Option<MachineId>, Stop> {
+        find(self.run.config, self.run.hold, (self.run.owner_tag, is_meant)).await
     }
 
     /// The open creates whose machines are not the one that the plan speaks of.

@@ -24,6 +24,7 @@ use crate::events::Emitter;
 use crate::lease::Hold;
 use crate::node::{Lived, NodePart, NodeRun};
 use crate::outcome::{Exit, NodeOutcome, Outcome, exit_of};
+use crate::rollback::Added;
 use crate::run::{Run, concurrency};
 use crate::wishes::Wishes;
 use crate::{Engine, EngineConfig, EngineError, preflight, unseen};
@@ -74,7 +75,17 @@ impl Engine {
         (prepared, token): (Prepared, CancellationToken),
     ) -> Result<Parts, EngineError> {
         let approved = prepared.plan.clone();
+        let added = Added::by(&prepared);
         let parts = execute(&self.config, blueprint, voice, (prepared, token.clone())).await?;
+        if let Some(undone) = added.after(&parts).filter(|_| !parts.interrupted) {
+            undone.tell(voice.1).await;
+            let rest = self.prepare_without(blueprint, Some(&undone)).await?;
+            if !undone.covers(&rest.plan, &approved) {
+                return Ok(parts);
+            }
+            let rest = execute(&self.config, blueprint, voice, (rest, token)).await?;
+            return Ok(undone.account(parts, rest));
+        }
         let is_ready = parts.nodes.iter().all(|node| node.phase == Phase::Ready);
         if !parts.has_moved || parts.interrupted || !is_ready {
             return Ok(parts);

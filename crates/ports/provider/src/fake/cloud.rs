@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use muster_types::{ClientToken, MachineId, NodeName};
+use tokio::time::Instant;
 
 use super::bakery::Images;
 use super::calls::{Call, CallLog};
@@ -39,6 +40,8 @@ pub(super) struct State {
     /// By number, so in the order in which they were made.
     guests: BTreeMap<u32, Guest>,
     made: Vec<Made>,
+    /// What the last list told.
+    told: Option<Vec<Machine>>,
     /// None: machines start from whatever they are asked to.
     pub(super) images: Option<Images>,
     /// Machines that it has room for.
@@ -69,6 +72,7 @@ impl FakeCloud {
             handles: 0,
             guests: BTreeMap::new(),
             made: Vec::new(),
+            told: None,
             images: None,
             room: usize::MAX,
             shared: false,
@@ -204,11 +208,24 @@ impl State {
         self.guests.values_mut().find(|guest| guest.lingers.is_none() && guest.machine.addresses.contains(&address))
     }
 
-    pub(super) fn list(&mut self, tags: &Tags) -> Vec<Machine> {
+    pub(super) fn list(&mut self, tags: &Tags, met: &Met) -> Vec<Machine> {
+        if let Some(told) = self.told.as_ref().filter(|_| met.stale) {
+            return told.clone();
+        }
+        let listed = self.list_now(tags);
+        self.told = Some(listed.clone());
+        listed
+    }
+
+    fn list_now(&mut self, tags: &Tags) -> Vec<Machine> {
+        let now = Instant::now();
         let carries = |machine: &Machine| tags.iter().all(|(key, value)| machine.tags.get(key) == Some(value));
         let mut listed = Vec::new();
         self.guests.retain(|_, guest| {
             if !carries(&guest.machine) {
+                return true;
+            }
+            if guest.hidden_until.is_some_and(|until| now < until) {
                 return true;
             }
             if guest.hidden_lists > 0 {
@@ -250,6 +267,7 @@ impl State {
         let number = u32::try_from(self.made.len() + 1).expect("fewer machines than addresses");
         let mut guest = Guest::new(number, request);
         guest.hidden_lists = met.invisible_lists;
+        guest.hidden_until = met.invisible_for.map(|time| Instant::now() + time);
         let machine = guest.machine.clone();
         self.made.push(Made { id: machine.id.clone(), name: machine.name.clone(), token: machine.token.clone() });
         self.guests.insert(number, guest);

@@ -74,6 +74,10 @@ pub enum Fault {
     LoseReply,
     /// `Create`: the machine is missing from the next `lists` lists that would show it.
     Invisible { lists: usize },
+    /// `Create`: the machine is missing from lists for that long.
+    InvisibleFor(Duration),
+    /// `List`: it tells what the list before it told.
+    Stale,
     /// `WaitRunning`: the machine fails to boot.
     FailBoot,
     /// `Destroy`: the call succeeds and the machine lives on.
@@ -85,7 +89,8 @@ pub enum Fault {
 impl Fault {
     fn suits(&self, operation: Operation) -> bool {
         match self {
-            Self::Invisible { .. } => operation == Operation::Create,
+            Self::Invisible { .. } | Self::InvisibleFor(_) => operation == Operation::Create,
+            Self::Stale => operation == Operation::List,
             Self::FailBoot => operation == Operation::WaitRunning,
             Self::Pretend | Self::Linger { .. } => operation == Operation::Destroy,
             Self::LoseReply => !matches!(operation, Operation::Connect | Operation::Ping),
@@ -130,12 +135,15 @@ impl Gate {
 
 /// The faults that one call meets.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each fault is met or not, whatever the others are")]
 pub(super) struct Met {
     pub(super) refuse: Option<Status>,
     pub(super) delay: Option<Duration>,
     pub(super) hold: Option<Gate>,
     pub(super) lose_reply: bool,
     pub(super) invisible_lists: usize,
+    pub(super) invisible_for: Option<Duration>,
+    pub(super) stale: bool,
     pub(super) fail_boot: bool,
     pub(super) pretend: bool,
     pub(super) linger_lists: usize,
@@ -159,6 +167,8 @@ impl Met {
             Fault::Hold(gate) => self.hold = Some(gate.clone()),
             Fault::LoseReply => self.lose_reply = true,
             Fault::Invisible { lists } => self.invisible_lists = *lists,
+            Fault::InvisibleFor(time) => self.invisible_for = Some(*time),
+            Fault::Stale => self.stale = true,
             Fault::FailBoot => self.fail_boot = true,
             Fault::Pretend => self.pretend = true,
             Fault::Linger { lists } => self.linger_lists = *lists,

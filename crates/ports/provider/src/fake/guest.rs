@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use muster_stdx::Supervisor;
 use muster_types::{MachineId, Timestamp};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::{Machine, MachineRequest, MachineState};
 
@@ -41,6 +42,8 @@ pub(super) struct Guest {
     pub(super) boot: u32,
     /// Lists that are yet to pass before it is seen.
     pub(super) hidden_lists: usize,
+    /// Until then it is not seen.
+    pub(super) hidden_until: Option<Instant>,
     /// Lists that still show it although it was destroyed.
     pub(super) lingers: Option<usize>,
     pub(super) cut_off: bool,
@@ -69,6 +72,7 @@ impl Guest {
             disk: Disk::default(),
             boot: 0,
             hidden_lists: 0,
+            hidden_until: None,
             lingers: None,
             cut_off: false,
             frozen: watch::Sender::new(false),

@@ -161,7 +161,7 @@ impl Provider for FakeProvider {
     }
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Machine>, ProviderError> {
-        self.call(Operation::List, About::default(), |state, _| Ok(state.list(tags))).await
+        self.call(Operation::List, About::default(), |state, met| Ok(state.list(tags, met))).await
     }
 
     async fn preflight(&self, wanted: &[MachineBatch]) -> Result<(), ProviderError> {

@@ -6,7 +6,7 @@ use muster_doc::template::Templates;
 use muster_doc::{Diagnostic, SourceMap, Span, Spanned, Tree, codes, suggest};
 use muster_pki::Secrets;
 use muster_provider::Factory;
-use muster_spec::{ClusterSpec, Context, GroupSpec, OnFailure};
+use muster_spec::{ClusterSpec, Context, GroupSpec};
 use muster_store::Reading;
 use muster_types::GroupName;
 
@@ -199,20 +199,11 @@ pub(super) fn unknown_image(group: &GroupSpec, choice: &Choice, options: &Option
 
 /// What the model holds and nothing carries out yet.
 fn unsupported(group: &GroupSpec) -> Vec<Diagnostic> {
-    let policy = match group.on_failure.value {
-        OnFailure::Rollback => Some("rollback"),
-        OnFailure::Keep | OnFailure::Retry(_) | OnFailure::Replace => None,
-    };
-    let policy = policy.map(|policy| {
-        let message = format!("the failure policy `{policy}` is not carried out yet");
-        let hint = "write `keep`, `{ retry: 3 }` or `replace`";
-        Diagnostic::error(codes::UNSUPPORTED, message, hint).at(group.on_failure.span, "this policy")
-    });
     let keys = [("publish", &group.publish), ("mounts", &group.mounts)];
     let keys = keys.into_iter().filter_map(|(key, tree)| {
         let message = format!("`{key}` of `{}` is not carried out yet", group.name);
         let hint = "remove it; what a node mounts can stand under `mounts` of its `cloud_init`";
         Some(Diagnostic::error(codes::UNSUPPORTED, message, hint).at(tree.as_ref()?.span, "not carried out"))
     });
-    policy.into_iter().chain(keys).collect()
+    keys.collect()
 }

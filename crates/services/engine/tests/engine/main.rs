@@ -13,6 +13,7 @@ mod lease;
 mod order;
 mod removal;
 mod scale;
+mod sim;
 mod status;
 mod support;
 mod tend;

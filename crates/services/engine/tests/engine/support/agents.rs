@@ -81,6 +81,10 @@ impl Agents {
         state.troubles.entry(node).or_default().extend(std::iter::repeat_n(trouble, times));
     }
 
+    pub(crate) fn clear_troubles(&self) {
+        self.lock().troubles.clear();
+    }
+
     pub(crate) fn memory(&self, machine: &MachineId) -> Memory {
         self.lock().machines.get(machine).cloned().unwrap_or_default()
     }
