@@ -265,9 +265,10 @@ impl<'a> NodeRun<'a> {
                 self.open.push(intent);
                 continue;
             }
-            match intent.action {
-                IntentAction::Create => self.undo_create(&intent).await?,
-                IntentAction::Remove | IntentAction::Start | IntentAction::Configure => self.finish(&intent).await?,
+            if intent.action == IntentAction::Create {
+                self.undo_create(&intent).await?;
+            } else {
+                self.finish(&intent).await?;
             }
         }
         Ok(())

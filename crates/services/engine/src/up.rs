@@ -192,7 +192,7 @@ async fn execute(
     (hold, emitter): (&Hold, &Emitter),
     (prepared, token): (Prepared, CancellationToken),
 ) -> Result<Parts, EngineError> {
-    let Prepared { plan, desired, observation, mut known, renewals, wishes, .. } = prepared;
+    let Prepared { plan, desired, observation, mut known, renewals, wishes, is_partial, .. } = prepared;
     preflight::check(config, &plan, &desired).await?;
     // What gets another machine does not follow before it is configured.
     for action in plan.actions().iter().filter(|action| action.verb == Verb::Replace) {
@@ -211,7 +211,9 @@ async fn execute(
         provider_slots: Semaphore::new(concurrency(config)),
         agent_slots: Semaphore::new(config.limits.agents_max),
     };
-    unseen::finish_strays(&run, &plan, &observation.intents).await?;
+    if !is_partial {
+        unseen::finish_strays(&run, &plan, &observation.intents).await?;
+    }
     let mut parts = parts(&plan, &desired, &observation.records, &observation.intents);
     for part in &mut parts {
         part.machine = observation.machine(&part.action.node).cloned();

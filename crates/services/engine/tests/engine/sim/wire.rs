@@ -77,9 +77,6 @@ impl Exchange {
         (state.rate, state.next) = (rate, None);
     }
 
-    pub(crate) fn expect_twins(&self, expected: bool) {
-        self.state().strange = expected;
-    }
 
     /// What was seen that must never be.
     pub(crate) fn wrongs(&self) -> Vec<String> {
