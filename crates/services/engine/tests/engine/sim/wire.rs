@@ -77,7 +77,6 @@ impl Exchange {
         (state.rate, state.next) = (rate, None);
     }
 
-
     /// What was seen that must never be.
     pub(crate) fn wrongs(&self) -> Vec<String> {
         self.state().wrongs.clone()
