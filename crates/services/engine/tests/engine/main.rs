@@ -10,6 +10,7 @@ mod facts;
 mod failures;
 mod follow;
 mod lease;
+mod occopus;
 mod order;
 mod removal;
 mod scale;

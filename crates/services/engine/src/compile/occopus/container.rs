@@ -28,7 +28,7 @@ const START: &str = r#"#!/bin/sh
 # Starts the command of this node anew.
 state=/run/muster-container
 mkdir -p "$state"
-if read -r old <"$state/pid" 2>/dev/null && grep -qs container/keep "/proc/$old/cmdline"; then
+if read -r old <"$state/pid" 2>/dev/null && kill -0 "$old" 2>/dev/null; then
     kill -s TERM -- "-$old" 2>/dev/null
     tries=0
     while kill -s 0 -- "-$old" 2>/dev/null && [ "$tries" -lt 200 ]; do
@@ -49,17 +49,18 @@ echo "$?" >/run/muster-container/ended.new
 mv /run/muster-container/ended.new /run/muster-container/ended
 "#;
 
-/// A command that cannot be started ends in its first moments.
+/// A machine that was started anew has nothing below `/run`. A command that cannot be started ends in its first moments.
 const CHECK: &str = r#"#!/bin/sh
-# Succeeds while the command of this node runs.
+# Succeeds while the command of this node runs. Starts it where it was not since the machine was.
 state=/run/muster-container
+[ -e "$state/pid" ] || /etc/muster/container/start
 for moment in 1 2 3 4; do
     if [ -e "$state/ended" ]; then
         echo "its command ended with code $(cat "$state/ended"); /var/log/container.log ends: $(tail -n 1 /var/log/container.log)"
         exit 1
     fi
-    if ! read -r pid <"$state/pid" || ! grep -qs container/keep "/proc/$pid/cmdline"; then
-        echo "its command does not run"
+    if ! read -r pid <"$state/pid" || ! kill -0 "$pid" 2>/dev/null; then
+        echo "its command does not run any more"
         exit 1
     fi
     sleep 0.05
