@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod examples;
+mod files;
 mod links;
 
 use muster_testkit::Sandbox;

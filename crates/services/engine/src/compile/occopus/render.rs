@@ -1,6 +1,7 @@
 //! What one node of an infrastructure is given: Occopus' result, and what an agent makes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_api::Check;
 use muster_doc::{Diagnostic, Key, Node, SourceMap, Tree, codes, emit};
@@ -158,5 +159,7 @@ fn outside(health: HealthCheck, out: &mut Vec<Diagnostic>) -> Outside {
             out.push(Diagnostic::error(codes::HEALTH, message, hint).at(url.span, "not http:// or https://"));
         }
     }
-    Outside { ping: health.ping, ports: health.ports, urls, timeout: health.timeout }
+    // A second is the least: what has just been started gets a second look.
+    let timeout = health.timeout.max(Duration::from_secs(1));
+    Outside { ping: health.ping, ports: health.ports, urls, timeout }
 }
