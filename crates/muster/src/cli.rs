@@ -60,6 +60,7 @@ pub(crate) enum Command {
     Nodes(commands::nodes::Args),
     Image(commands::image::Args),
     Recipe(commands::recipe::Args),
+    Doctor(commands::doctor::Args),
     Explain(commands::explain::Args),
     /// Serf's own command line: `muster serf members` is what `serf members` is
     #[command(disable_help_flag = true)]

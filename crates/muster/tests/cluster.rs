@@ -358,3 +358,31 @@ mod scale {
         place.muster(&["down", "--yes", "sized"]).success();
     }
 }
+
+mod machine {
+    use muster_testkit::{Sandbox, can_make_nodes};
+
+    #[test]
+    fn doctor_tells_what_this_machine_can_do_and_changes_nothing() {
+        let place = Sandbox::new(env!("CARGO_BIN_EXE_muster"));
+        let before = place.traces();
+        let told = place.muster(&["doctor", "--json"]);
+        let report = told.json();
+        let local = &report["providers"][0];
+        assert_eq!((&report["version"], &local["provider"]), (&1.into(), &"local".into()), "{report}");
+        let can = can_make_nodes();
+        assert_eq!(local["verdict"] != "bad", can, "{report}");
+        let told = told.exits(i32::from(!can));
+        assert_eq!(told.stderr, "");
+        let findings = local["findings"].as_array().unwrap();
+        for topic in ["kernel", "permission", "namespaces", "overlay", "cgroups", "inotify", "disk", "image debian-12"]
+        {
+            assert!(findings.iter().any(|finding| finding["topic"] == topic), "{topic}: {report}");
+        }
+        for trouble in findings.iter().filter(|finding| finding["verdict"] != "good") {
+            assert!(trouble["costs"].is_string() && trouble["remedy"].is_string(), "{trouble}");
+        }
+        assert_eq!(place.traces(), before);
+        assert!(!place.state().exists(), "it makes no state");
+    }
+}

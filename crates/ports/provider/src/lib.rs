@@ -10,14 +10,16 @@ pub mod contract;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod finding;
 mod types;
 
 pub use bakery::{BakeProgress, BakeRequest, BakedImage, Bakery, BakeryContext, ImageId};
 pub use error::{ProviderError, Status};
+pub use finding::{Finding, Verdict};
 pub use types::{Capabilities, Machine, MachineBatch, MachineRequest, MachineState, Size, Tags};
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -41,6 +43,11 @@ pub trait Factory: Send + Sync {
     /// Whether this process may make machines here; asked before anything is made.
     fn permitted(&self) -> Result<(), ProviderError> {
         Ok(())
+    }
+
+    /// What this machine can and cannot do for its machines. Changes nothing; `state` need not exist yet.
+    fn examine(&self, _state: &Path, _images: &BakeryContext) -> Result<Vec<Finding>, ProviderError> {
+        Ok(Vec::new())
     }
 
     async fn open(&self, context: OpenContext) -> Result<Arc<dyn Provider>, ProviderError>;

@@ -58,6 +58,17 @@ impl Cgroups {
         self.hierarchies.iter().any(Hierarchy::is_v2)
     }
 
+    /// Which versions there are, for people.
+    pub(crate) fn describe(&self) -> &'static str {
+        let (v2, v1): (Vec<_>, Vec<_>) = self.hierarchies.iter().partition(|hierarchy| hierarchy.is_v2());
+        match (v1.is_empty(), v2.is_empty()) {
+            (true, true) => "none",
+            (true, false) => "version 2",
+            (false, true) => "version 1",
+            (false, false) => "version 1 with 2 beside it",
+        }
+    }
+
     fn folders(&self, group: &str) -> impl Iterator<Item = (&Hierarchy, PathBuf)> {
         self.hierarchies.iter().map(move |hierarchy| {
             let mount = match hierarchy {

@@ -6,6 +6,7 @@
 mod cgroup;
 mod console;
 mod dialer;
+mod examine;
 mod hosts;
 mod image;
 mod launch;

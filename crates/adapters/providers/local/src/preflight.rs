@@ -9,7 +9,7 @@ use crate::request;
 use crate::settings::Init;
 
 /// What one node takes. Measured with Debian 12: systemd has 5 instances of inotify, dbus and logind one each.
-const INOTIFY_INSTANCES: u64 = 8;
+pub(crate) const INOTIFY_INSTANCES: u64 = 8;
 const INOTIFY_WATCHES: u64 = 64;
 const MEMORY_SYSTEMD: u64 = 24 << 20;
 const MEMORY_PLAIN: u64 = 12 << 20;
@@ -159,13 +159,13 @@ impl Limits {
     }
 }
 
-fn number(path: &str) -> io::Result<u64> {
+pub(crate) fn number(path: &str) -> io::Result<u64> {
     let text = fs_err::read_to_string(path)?;
     text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{path} holds no number")))
 }
 
 /// Of all of root's processes; the limit counts by user.
-fn inotify_instances_in_use() -> u64 {
+pub(crate) fn inotify_instances_in_use() -> u64 {
     let mut count = 0;
     // Processes end while they are looked at.
     for process in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
@@ -177,7 +177,7 @@ fn inotify_instances_in_use() -> u64 {
 }
 
 /// Where the module can be loaded the kernel does so by itself.
-fn has_overlay() -> io::Result<bool> {
+pub(crate) fn has_overlay() -> io::Result<bool> {
     let known = fs_err::read_to_string("/proc/filesystems")?;
     let release = fs_err::read_to_string("/proc/sys/kernel/osrelease")?;
     let module = format!("/lib/modules/{}/kernel/fs/overlayfs", release.trim());

@@ -1,7 +1,7 @@
 //! The provider: a client of the shepherd that starts one when it needs it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use muster_doc::{Diagnostic, Tree};
 use muster_provider::{
-    Bakery, BakeryContext, Capabilities, Dialer, Factory, Faults, Machine, MachineBatch, MachineRequest, MachineState,
-    OpenContext, Provider, ProviderError, Tags,
+    Bakery, BakeryContext, Capabilities, Dialer, Factory, Faults, Finding, Machine, MachineBatch, MachineRequest,
+    MachineState, OpenContext, Provider, ProviderError, Tags,
 };
 use muster_stdx::create_private_dir;
 use muster_sys::process;
@@ -26,7 +26,7 @@ use crate::protocol::{Identity, LINE_BYTES_MAX, Reply, Request, Verb};
 use crate::serve::READY_LINE;
 use crate::settings::{Init, Subnet};
 use crate::shepherd::remove_traces;
-use crate::{console, preflight, record, request, settings};
+use crate::{console, examine, preflight, record, request, settings};
 
 /// Nodes at work at once: more than this only wait for the machine's processors.
 const CONCURRENCY_MAX: usize = 16;
@@ -60,6 +60,11 @@ impl Factory for LocalFactory {
             return Ok(());
         }
         Err(ProviderError::permanent("make a machine", "sandbox nodes need root").hint("run the command with sudo"))
+    }
+
+    fn examine(&self, state: &Path, images: &BakeryContext) -> Result<Vec<Finding>, ProviderError> {
+        let unreadable = |source| ProviderError::permanent("look at this machine", "it cannot be read").source(source);
+        examine::examine(state, images).map_err(unreadable)
     }
 
     async fn open(&self, context: OpenContext) -> Result<Arc<dyn Provider>, ProviderError> {
