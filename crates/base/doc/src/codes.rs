@@ -89,6 +89,10 @@ codes! {
     OCCOPUS_REREAD = "M0707": "What a template yields is read as YAML once more, as Occopus does, which changes it.";
     OCCOPUS_NODE_DEF = "M0708": "A top-level key of a file of node definitions is not of the form `node_def:NAME`.";
     OCCOPUS_CONTEXT = "M0709": "What a node is given begins as cloud-config does, and is not one once its templates are rendered.";
+    IMPORT_TEMPLATE = "M0720": "A template of an Occopus file has no form in a cluster file that yields the same.";
+    IMPORT_WRITTEN_OUT = "M0721": "A template of an Occopus file was replaced by what it yields when the file was imported.";
+    IMPORT_DIFFERS = "M0722": "What was imported from Occopus files does not give the same nodes, documents or checks.";
+    IMPORT_FOLDED = "M0723": "The line breaks of a variable of an Occopus file were folded when it was imported, as Occopus folds them.";
 
     LOCAL_TYPE = "M0901": "The block of the provider `local` is not a mapping.";
     LOCAL_KEY = "M0902": "The block of the provider `local` has a setting that does not exist.";

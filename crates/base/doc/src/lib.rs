@@ -21,6 +21,6 @@ pub use report::{report, to_json};
 pub use source::{SourceId, SourceMap, Span, Spanned};
 pub use tree::{Key, Node, Scalar, Style, Tree};
 pub use yaml::{
-    EXPANDED_BYTES_MAX, NODES_MAX, TEXT_BYTES_MAX, Tagged, parse, parse_bytes, parse_embedded, parse_source,
+    EXPANDED_BYTES_MAX, NODES_MAX, TEXT_BYTES_MAX, Tagged, comments, parse, parse_bytes, parse_embedded, parse_source,
     parse_tagged,
 };

@@ -2,7 +2,7 @@
 //! give the same tree.
 
 use muster_doc::{
-    Diagnostic, Node, OffsetMap, SourceMap, Style, Tree, emit, parse, parse_bytes, parse_embedded, parse_tagged,
+    Diagnostic, Node, OffsetMap, SourceMap, Style, Tree, comments, emit, parse, parse_bytes, parse_embedded, parse_tagged,
 };
 use proptest::prelude::*;
 
@@ -230,4 +230,13 @@ fn tags_of_an_application_are_told_with_their_places() {
     assert_eq!((alias.span, tagged[0].tag.as_str()), (tagged[0].span, "!include"));
     assert_eq!(found.len(), 1);
     assert!(found[0].message.contains("!other"), "{found:?}");
+}
+
+#[test]
+fn comments_are_found_where_they_are_comments() {
+    let mut sources = SourceMap::default();
+    let text = "# first\na: 1 # one\nb: \"x # no\"\nc: |\n  # no\n  text\n# before d\nd:\n  - # item\n    e # last\n";
+    let id = sources.add("f", text);
+    let found: Vec<&str> = comments(&sources, id).iter().map(|span| &text[span.start..span.end]).collect();
+    assert_eq!(found, ["# first", "# one", "# before d", "# item", "# last"]);
 }

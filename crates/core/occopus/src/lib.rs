@@ -6,6 +6,7 @@ mod definitions;
 mod dump;
 mod edges;
 mod functions;
+mod import;
 mod infrastructure;
 mod load;
 mod lookup;
@@ -18,6 +19,7 @@ mod schema;
 
 pub use convert::{Cluster, Options, Origin, to_cluster};
 pub use definitions::read_definitions;
+pub use import::{Import, Imported, ImportedGroup, import};
 pub use infrastructure::read_infrastructure;
 pub use load::Loader;
 pub use lookup::{Instance, Lookup};

@@ -54,6 +54,10 @@ impl<'a> Renderer<'a> {
         self.context = Value::from_pairs(self.names.clone());
     }
 
+    pub(crate) fn into_names(self) -> Vec<(String, Value)> {
+        self.names
+    }
+
     /// Adds names that are not there yet.
     pub(crate) fn define_missing(&mut self, names: Vec<(String, Value)>) {
         let fresh: Vec<_> =

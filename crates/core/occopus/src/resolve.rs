@@ -105,7 +105,8 @@ impl Context {
     }
 }
 
-fn jinja(lookup: Arc<dyn Lookup>) -> Jinja {
+/// What renders an implementation's templates.
+pub(crate) fn jinja(lookup: Arc<dyn Lookup>) -> Jinja {
     Jinja::new(|environment| {
         environment.set_loader(move |name| Ok(lookup.include(name)));
         environment.add_filter("b64encode", |text: &str| base64::engine::general_purpose::STANDARD.encode(text));
@@ -173,12 +174,23 @@ pub fn resolve(target: &Target<'_>, lookup: Arc<dyn Lookup>, sources: &mut Sourc
     Ok(Resolved { resource, config_management, context, attributes, synch, warnings })
 }
 
-/// The checks of a machine that has its addresses. Templates of checks see little: `ip`, `variables`, `node_id`,
-/// `instance_data` and `ibget`.
+/// The checks of a machine that has its addresses.
 pub fn resolve_health(target: &Target<'_>, lookup: Arc<dyn Lookup>, sources: &SourceMap) -> Result<HealthCheck, Fault> {
-    let entry = target.entry();
     let jinja = jinja(Arc::clone(&lookup));
     let world = World::new(target, lookup);
+    let names = health_names(target, &world)?;
+    let mut renderer = Renderer::new(&jinja, sources, names);
+    let check = &target.implementation.health;
+    let urls = check.urls.iter().map(|url| renderer.texts(url)).collect();
+    let databases = check.databases.iter().map(|database| renderer.texts(database)).collect();
+    let diagnostics = std::mem::take(&mut renderer.diagnostics);
+    finish(diagnostics, &world)?;
+    Ok(HealthCheck { urls, databases, ..check.clone() })
+}
+
+/// Templates of checks see little: `ip`, `variables`, `node_id`, `instance_data` and `ibget`.
+pub(crate) fn health_names(target: &Target<'_>, world: &Arc<World>) -> Result<Vec<(String, Value)>, Fault> {
+    let entry = target.entry();
     let instances = world.lookup.instances(&entry.name.value);
     let own = instances.iter().find(|instance| instance.node_id == target.node_id);
     let Some(address) = own.and_then(|own| own.addresses.first()) else {
@@ -190,14 +202,8 @@ pub fn resolve_health(target: &Target<'_>, lookup: Arc<dyn Lookup>, sources: &So
         ("node_id".to_owned(), Value::from(target.node_id)),
         ("instance_data".to_owned(), own.map_or_else(Value::default, |own| world.record(own))),
     ];
-    names.extend(functions(&world, Set::Health));
-    let mut renderer = Renderer::new(&jinja, sources, names);
-    let check = &target.implementation.health;
-    let urls = check.urls.iter().map(|url| renderer.texts(url)).collect();
-    let databases = check.databases.iter().map(|database| renderer.texts(database)).collect();
-    let diagnostics = std::mem::take(&mut renderer.diagnostics);
-    finish(diagnostics, &world)?;
-    Ok(HealthCheck { urls, databases, ..check.clone() })
+    names.extend(functions(world, Set::Health));
+    Ok(names)
 }
 
 fn finish(diagnostics: Vec<Diagnostic>, world: &World) -> Result<Vec<Diagnostic>, Fault> {
@@ -209,7 +215,7 @@ fn finish(diagnostics: Vec<Diagnostic>, world: &World) -> Result<Vec<Diagnostic>
 }
 
 /// Every key of the node's entry, what the infrastructure adds, and the sections of its implementation.
-fn names(target: &Target<'_>) -> Vec<(String, Value)> {
+pub(crate) fn names(target: &Target<'_>) -> Vec<(String, Value)> {
     let (infrastructure, entry) = (target.infrastructure, target.entry());
     let mut names: Vec<(String, Value)> = vec![("node_id".to_owned(), Value::from(target.node_id))];
     let keys = entry.tree.as_map().unwrap_or_default().iter();
@@ -247,7 +253,7 @@ fn edges(list: &[(&str, &[Mapping])]) -> Value {
 }
 
 /// Python's `dict.update`: whole values, key by key.
-fn updated(tree: &Tree, by: &Tree) -> Tree {
+pub(crate) fn updated(tree: &Tree, by: &Tree) -> Tree {
     let (Node::Map(base), Node::Map(over)) = (&tree.node, &by.node) else { return by.clone() };
     let same = |(key, _): &&(muster_doc::Key, Tree)| by.get(&key.text).is_none();
     let node = Node::Map(over.iter().chain(base.iter().filter(same)).cloned().collect());
@@ -255,7 +261,7 @@ fn updated(tree: &Tree, by: &Tree) -> Tree {
 }
 
 /// `puppet.modules`, `.manifests` and `.attributes`: the items as Python prints them, with blanks between.
-fn managed(kind: &ConfigManagement, rendered: Option<&Tree>, renderer: &mut Renderer<'_>) {
+pub(crate) fn managed(kind: &ConfigManagement, rendered: Option<&Tree>, renderer: &mut Renderer<'_>) {
     if let Some(tree) = rendered {
         renderer.define([("config_management".to_owned(), to_value(tree))]);
     }

@@ -85,6 +85,8 @@ impl Templates {
             escape_formatter(out, state, value)
         });
         environment.add_function("fail", fault::refuse);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("python", |value: &Value| jinja::printed(value));
         configure(&mut environment);
         Self { environment, prepared: 0 }
     }

@@ -67,6 +67,26 @@ pub(super) fn tagged_document(
     (tree, composer.tagged, composer.diagnostics)
 }
 
+pub(super) fn comments(text: &str, source: SourceId) -> Vec<Span> {
+    let options = granit_parser::options! {
+        emit_comments: true,
+        emit_unresolved_aliases: true,
+        flow_nesting_limit: DEPTH_MAX,
+        block_nesting_limit: DEPTH_MAX,
+    };
+    let mut parser = Parser::new_from_str_with_options(text, options);
+    let mut found = Vec::new();
+    while let Some(Ok((event, span))) = parser.next_event() {
+        match (event, span.byte_range()) {
+            (Event::Comment(..), Some(range)) => found.push(Span { source, start: range.start, end: range.end }),
+            (Event::StreamEnd, _) => break,
+            _ => {}
+        }
+    }
+    found.sort_by_key(|span| span.start);
+    found
+}
+
 impl<'t> Composer<'t> {
     fn documents(&mut self) -> Result<Tree, Stop> {
         let mut first = None;

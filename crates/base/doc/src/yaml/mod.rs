@@ -73,6 +73,12 @@ pub fn parse_tagged(sources: &SourceMap, id: SourceId, taken: &[&str]) -> (Optio
     compose::tagged_document(text, id, taken)
 }
 
+/// Where the comments of a text stand, in its order: from their `#` to the end of the line. As far as the text is YAML.
+pub fn comments(sources: &SourceMap, id: SourceId) -> Vec<Span> {
+    let text = sources.text(id);
+    if text.len() > TEXT_BYTES_MAX { Vec::new() } else { compose::comments(text, id) }
+}
+
 /// Reads YAML that stands inside a scalar of another document, such as `cloud_init: |`. Its spans point into the outer
 /// file if the scalar is written there as it reads; else `name` becomes a source of its own.
 pub fn parse_embedded(sources: &mut SourceMap, scalar: &Tree, name: &str) -> (Option<Tree>, Vec<Diagnostic>) {
