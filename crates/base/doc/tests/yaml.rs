@@ -2,7 +2,8 @@
 //! give the same tree.
 
 use muster_doc::{
-    Diagnostic, Node, OffsetMap, SourceMap, Style, Tree, comments, emit, parse, parse_bytes, parse_embedded, parse_tagged,
+    Diagnostic, Node, OffsetMap, SourceMap, Style, Tree, comments, emit, parse, parse_bytes, parse_embedded,
+    parse_tagged,
 };
 use proptest::prelude::*;
 

@@ -19,7 +19,7 @@ mod schema;
 
 pub use convert::{Cluster, Options, Origin, to_cluster};
 pub use definitions::read_definitions;
-pub use import::{Import, Imported, ImportedGroup, import};
+pub use import::{Carried, Carry, Import, Imported, ImportedGroup, import};
 pub use infrastructure::read_infrastructure;
 pub use load::Loader;
 pub use lookup::{Instance, Lookup};

@@ -147,13 +147,7 @@ pub fn resolve(target: &Target<'_>, lookup: Arc<dyn Lookup>, sources: &mut Sourc
             (context, attributes)
         }
         Contextualisation::Docker { env, command, variables } => {
-            let variables = variables.as_ref().map(|tree| renderer.block(tree));
-            let variables = variables.unwrap_or_else(|| nothing(env.span));
-            let own = variables.as_map().unwrap_or_default().iter();
-            // Names that are there already win over those of the section.
-            let own: Vec<_> = own.map(|(key, value)| (key.text.clone(), to_value(value))).collect();
-            renderer.define_missing(own);
-            renderer.define([("context_variables".to_owned(), to_value(&variables))]);
+            own_variables(&variables.clone().unwrap_or_else(|| nothing(env.span)), &mut renderer);
             let env = renderer.texts(env);
             let command = command.as_ref().map(|tree| renderer.texts(tree));
             (Context::Container { env, command }, None)
@@ -258,6 +252,16 @@ pub(crate) fn updated(tree: &Tree, by: &Tree) -> Tree {
     let same = |(key, _): &&(muster_doc::Key, Tree)| by.get(&key.text).is_none();
     let node = Node::Map(over.iter().chain(base.iter().filter(same)).cloned().collect());
     Tree { node, span: tree.span }
+}
+
+/// A container's own variables, by their names and as a whole.
+pub(crate) fn own_variables(variables: &Tree, renderer: &mut Renderer<'_>) {
+    let variables = renderer.block(variables);
+    let own = variables.as_map().unwrap_or_default().iter();
+    // Names that are there already win over those of the section.
+    let own: Vec<_> = own.map(|(key, value)| (key.text.clone(), to_value(value))).collect();
+    renderer.define_missing(own);
+    renderer.define([("context_variables".to_owned(), to_value(&variables))]);
 }
 
 /// `puppet.modules`, `.manifests` and `.attributes`: the items as Python prints them, with blanks between.

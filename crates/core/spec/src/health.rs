@@ -4,7 +4,7 @@ use muster_doc::read::{Field, Findings, MapReader};
 use muster_doc::{Diagnostic, Node, Tree, codes};
 use muster_types::Redacted;
 
-use crate::model::{DEFAULT_CHECK_TIMEOUT, HealthSpec, MysqlDatabase};
+use crate::model::{DEFAULT_CHECK_TIMEOUT, HealthSpec, MysqlDatabase, OutsideSpec};
 use crate::values;
 
 /// Reads a `health` block. While its templates are not rendered (`out.templates`), what they stand for is left out.
@@ -21,6 +21,22 @@ pub fn read_health(tree: &Tree, out: &mut Findings) -> Option<HealthSpec> {
         urls: urls(&mut map, out),
         commands: commands(&mut map, out),
         databases: databases(&mut map, out),
+        outside: map.field("outside").filter(|field| !field.tree.is_null()).and_then(|field| outside(&field, out)),
+        timeout: values::timeout(&mut map, DEFAULT_CHECK_TIMEOUT, out),
+    };
+    map.finish(out);
+    Some(spec)
+}
+
+fn outside(field: &Field<'_>, out: &mut Findings) -> Option<OutsideSpec> {
+    if out.pending(field.tree) {
+        return None;
+    }
+    let mut map = MapReader::new(field.tree, "`outside`", out)?;
+    let spec = OutsideSpec {
+        ping: map.optional("ping", out).unwrap_or(false),
+        ports: values::ports(&mut map, out),
+        urls: urls(&mut map, out),
         timeout: values::timeout(&mut map, DEFAULT_CHECK_TIMEOUT, out),
     };
     map.finish(out);

@@ -15,6 +15,6 @@ pub use cluster::{Context, read};
 pub use health::read_health;
 pub use model::{
     CloudInit, ClusterSpec, Content, Count, DEFAULT_CHECK_TIMEOUT, DEFAULT_PROVIDER, DEFAULT_TIMEOUT, FileSpec,
-    GroupSpec, HealthSpec, HostSpec, MysqlDatabase, OnFailure, Population, RecipeRef, SizeSpec, Variant,
+    GroupSpec, HealthSpec, HostSpec, MysqlDatabase, OnFailure, OutsideSpec, Population, RecipeRef, SizeSpec, Variant,
 };
 pub use needs::check_needs;

@@ -186,6 +186,8 @@ pub struct HealthSpec {
     /// One word is a shell's command line.
     pub commands: Vec<Vec<String>>,
     pub databases: Vec<MysqlDatabase>,
+    /// What is tried from the owner's machine; the rest is seen from the node.
+    pub outside: Option<OutsideSpec>,
     /// How long each check may go on failing.
     pub timeout: Duration,
 }
@@ -199,9 +201,20 @@ impl Default for HealthSpec {
             urls: Vec::new(),
             commands: Vec::new(),
             databases: Vec::new(),
+            outside: None,
             timeout: DEFAULT_CHECK_TIMEOUT,
         }
     }
+}
+
+/// Probes that the owner sends to a node's first address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutsideSpec {
+    pub ping: bool,
+    pub ports: Vec<u16>,
+    pub urls: Vec<String>,
+    /// How long they may go on failing, from the first failure on.
+    pub timeout: Duration,
 }
 
 /// A login that must succeed.

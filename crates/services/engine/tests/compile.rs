@@ -6,6 +6,7 @@ mod compile {
     mod common;
     mod good;
     mod guide;
+    mod import;
     mod occopus;
     mod recipes;
     mod relations;

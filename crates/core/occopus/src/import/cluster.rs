@@ -24,32 +24,41 @@ fn mapping(entries: Vec<(Key, Tree)>) -> Tree {
 }
 
 /// A `health` block; what is not said has the value that cluster files give it.
-pub(super) fn health(own: &HealthCheck, urls: Vec<Tree>, databases: Vec<Tree>) -> Tree {
+pub(super) fn health(
+    own: &HealthCheck,
+    urls: Vec<Tree>,
+    databases: Vec<Tree>,
+    command: Option<&(Vec<String>, Duration)>,
+) -> Tree {
     let at = own.span.unwrap_or(NOWHERE);
-    let mut entries = Vec::new();
+    let mut outside = Vec::new();
     if own.ping {
-        entries.push((key("ping", NOWHERE), Tree::plain("true", at)));
+        outside.push((key("ping", NOWHERE), Tree::plain("true", at)));
     }
     if !own.ports.is_empty() {
         let ports = own.ports.iter().map(|port| Tree::plain(port.to_string(), NOWHERE)).collect();
-        entries.push((key("ports", NOWHERE), Tree::seq(ports, NOWHERE)));
+        outside.push((key("ports", NOWHERE), Tree::seq(ports, NOWHERE)));
     }
     if !urls.is_empty() {
-        entries.push((key("urls", NOWHERE), Tree::seq(urls, NOWHERE)));
+        outside.push((key("urls", NOWHERE), Tree::seq(urls, NOWHERE)));
     }
     if !databases.is_empty() {
-        entries.push((key("mysqldbs", NOWHERE), Tree::seq(databases, NOWHERE)));
+        outside.push((key("mysqldbs", NOWHERE), Tree::seq(databases, NOWHERE)));
     }
-    if !entries.is_empty() {
-        // A timeout of nothing fails a node at its first bad check; a second is the least that can be said.
-        let timeout = own.timeout.max(Duration::from_secs(1));
-        entries.push((key("timeout", NOWHERE), Tree::plain(span_of_time(timeout), NOWHERE)));
+    if !outside.is_empty() {
+        outside.push((key("timeout", NOWHERE), Tree::plain(span_of_time(own.timeout), NOWHERE)));
     }
-    // Comments of the section stand above the first of its keys.
-    if let (Some((first, _)), Some(at)) = (entries.first_mut(), own.span) {
-        first.span = at;
+    let mut entries = Vec::new();
+    if let Some((words, timeout)) = command {
+        let words = words.iter().map(|word| Tree::text(word, NOWHERE)).collect();
+        entries.push((key("command", NOWHERE), Tree::seq(words, NOWHERE)));
+        entries.push((key("timeout", NOWHERE), Tree::plain(span_of_time(*timeout), NOWHERE)));
     }
-    Tree { node: Node::Map(entries), span: at }
+    if !outside.is_empty() {
+        // Comments of the section stand above it.
+        entries.push((key("outside", at), mapping(outside)));
+    }
+    mapping(entries)
 }
 
 /// As people write it: `10m`, `1h40m`, `90s`.
@@ -190,7 +199,7 @@ fn resources(import: &Import<'_>, groups: &[Group<'_>]) -> Vec<(String, Span)> {
 /// Comments that stand beside nothing that is left.
 fn left(text: &mut String, notes: &Notes, sources: &SourceMap) {
     for (id, lines) in &notes.left {
-        text.push_str(&format!("\n# From {}:\n", sources.name(*id)));
+        text.extend(["\n# From ", sources.name(*id), ":\n"]);
         for line in lines {
             text.push_str(line);
             text.push('\n');
@@ -204,7 +213,7 @@ fn shown(text: &mut String, resources: &[(String, Span)], sources: &SourceMap) {
     for (name, span) in resources {
         let lines = section(*span, sources);
         match sections.iter_mut().find(|(_, known)| *known == lines) {
-            Some((names, _)) => names.push_str(&format!(", {name}")),
+            Some((names, _)) => names.extend([", ", name]),
             None => sections.push((name.clone(), lines)),
         }
     }
@@ -212,7 +221,7 @@ fn shown(text: &mut String, resources: &[(String, Span)], sources: &SourceMap) {
         text.push_str("\n# What the resource sections of Occopus said, which this provider has no use for.\n");
     }
     for (names, lines) in sections {
-        text.push_str(&format!("#\n# {names}:\n"));
+        text.extend(["#\n# ", &names, ":\n"]);
         for line in lines {
             text.push_str(format!("#   {line}").trim_end());
             text.push('\n');

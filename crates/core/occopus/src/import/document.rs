@@ -1,8 +1,9 @@
 //! One document of Occopus' templates as one of ours, scalar by scalar: each is tried out in every view.
 
-use muster_doc::{Diagnostic, Key, Node, Scalar, Style, Tree, codes, template};
+use muster_doc::{Diagnostic, Key, Node, Scalar, SourceMap, Style, Tree, codes, template};
 
-use super::scope::{Scope, literal};
+use super::pieces::{Piece, pieces};
+use super::scope::{Scope, literal, strangers};
 use super::views::alike;
 
 /// Rewrites what belongs to one group.
@@ -55,7 +56,7 @@ impl<'a> Rewriter<'a> {
     /// What has no form as a template of ours, as what it yields; that must be the same everywhere.
     fn written_out(&mut self, theirs: &Tree, expected: &[&Tree]) -> Tree {
         self.lost += 1;
-        let strangers = theirs.as_str().map_or_else(Vec::new, |text| self.scope.strangers(text));
+        let strangers = theirs.as_str().map_or_else(Vec::new, strangers);
         if let Some(first) = expected.first().filter(|_| alike(expected)) {
             let message = "this template has no form in a cluster file; what it yields is written out in its place";
             let hint = "the result no longer follows the variables that the template uses: edit it where they change";
@@ -104,11 +105,9 @@ fn plain(result: &Tree, at: &Tree) -> Tree {
 /// Stands for a template while the text around it is read as YAML. Of the private use area, so that no file has it.
 const MARK: char = '\u{e001}';
 
-/// Reads a text whose templates are not rendered yet: each is one word to YAML. `None`: the text is no YAML then.
-pub(super) fn parsed(text: &str, name: &str, sources: &mut muster_doc::SourceMap) -> Option<(Tree, Vec<String>)> {
-    use super::pieces::{Piece, pieces};
+/// A text with a mark in the place of each template, which are kept. `None`: something in it is not closed.
+pub(super) fn marked(text: &str, kept: &mut Vec<String>) -> Option<String> {
     let mut marked = String::with_capacity(text.len());
-    let mut kept = Vec::new();
     for piece in pieces(text)? {
         let whole = match piece {
             Piece::Expression(code) => format!("{{{{{code}}}}}"),
@@ -119,16 +118,42 @@ pub(super) fn parsed(text: &str, name: &str, sources: &mut muster_doc::SourceMap
                 continue;
             }
         };
-        marked.push_str(&format!("{MARK}{}{MARK}", kept.len()));
+        marked.push(MARK);
+        marked.push_str(&kept.len().to_string());
+        marked.push(MARK);
         kept.push(whole);
     }
+    Some(marked)
+}
+
+/// Marks every text of a tree, without the line break that Jinja2 leaves out at the end of a file.
+pub(super) fn marked_tree(tree: &Tree, kept: &mut Vec<String>) -> Tree {
+    let node = match &tree.node {
+        Node::Scalar(scalar) => {
+            let text = scalar.text.strip_suffix('\n').unwrap_or(&scalar.text);
+            Node::Scalar(Scalar { text: marked(text, kept).unwrap_or_else(|| text.to_owned()), style: scalar.style })
+        }
+        Node::Null => Node::Null,
+        Node::Seq(items) => Node::Seq(items.iter().map(|item| marked_tree(item, kept)).collect()),
+        Node::Map(entries) => {
+            Node::Map(entries.iter().map(|(key, value)| (key.clone(), marked_tree(value, kept))).collect())
+        }
+    };
+    Tree { node, span: tree.span }
+}
+
+/// Reads a text whose templates are not rendered yet: each is one word to YAML. `None`: the text is no YAML then.
+pub(super) fn parsed(text: &str, name: &str, sources: &mut SourceMap) -> Option<Tree> {
+    let mut kept = Vec::new();
+    let marked = marked(text, &mut kept)?;
     let (tree, found) = muster_doc::parse(sources, name, &marked);
     let mut tree = tree.filter(|_| found.iter().all(|found| !found.is_error()))?;
     unmark(&mut tree, &kept);
-    Some((tree, kept))
+    Some(tree)
 }
 
-fn unmark(tree: &mut Tree, kept: &[String]) {
+/// Puts the templates of a tree back in their places.
+pub(super) fn unmark(tree: &mut Tree, kept: &[String]) {
     match &mut tree.node {
         Node::Null => {}
         Node::Scalar(scalar) => {
@@ -147,8 +172,7 @@ fn unmark(tree: &mut Tree, kept: &[String]) {
     }
 }
 
-/// A text with its templates back in their places.
-pub(super) fn unmarked(text: &str, kept: &[String]) -> String {
+fn unmarked(text: &str, kept: &[String]) -> String {
     let mut parts = text.split(MARK);
     let mut out = parts.next().unwrap_or_default().to_owned();
     while let (Some(number), Some(tail)) = (parts.next(), parts.next()) {

@@ -14,25 +14,29 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_doc::template::Value;
 use muster_doc::{Diagnostic, Node, SourceMap, Span, Tree, codes};
 use muster_types::GroupName;
 
 use crate::functions::{Set, World, functions};
+use crate::lookup::Lookup;
 use crate::model::{Contextualisation, Implementation, Infrastructure};
 use crate::render::Renderer;
-use crate::resolve::{Context, Fault, jinja, managed, names, resolve, resolve_health, updated};
+use crate::resolve::{Context, Fault, jinja, managed, names, own_variables, resolve, resolve_health, updated};
 use crate::scalar::to_value;
 use document::Rewriter;
-use scope::{CONTEXT_NAMES, HEALTH_NAMES, Scope, Sight};
+use scope::{CONTEXT_NAMES, HEALTH_NAMES, Scope, Sight, as_code};
 use views::View;
 
 /// Documents with more lines than this get a file of their own.
 const LINES_MAX: usize = 24;
 
+/// A command, and how long it may take.
+type Check = (Vec<String>, Duration);
+
 /// What is to become a cluster file.
-#[derive(Debug)]
 pub struct Import<'a> {
     pub infrastructure: &'a Infrastructure,
     /// In the order of the infrastructure's nodes.
@@ -41,6 +45,18 @@ pub struct Import<'a> {
     pub provider: Option<&'a str>,
     /// Whether long documents may stand in files of their own.
     pub files: bool,
+    pub carry: &'a Carry<'a>,
+}
+
+/// What an agent does in place of Occopus: for a group, the name of a node, and what the machine would be given.
+pub type Carry<'a> = dyn Fn(&ImportedGroup<'_>, &str, &Context) -> Carried + 'a;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Carried {
+    /// A cloud-config.
+    pub config: Tree,
+    /// A command that must succeed on the node, within this time.
+    pub check: Option<(Vec<String>, Duration)>,
 }
 
 /// A node of the infrastructure, and how it is made.
@@ -148,8 +164,8 @@ fn attempt<'a>(import: &'a Import<'_>, folded: &Folded, sources: &SourceMap) -> 
         let vars = folded.apply(&import.infrastructure.variables_of(entry));
         let bench = Bench { import, group, views, vars, sources };
         let mut found = Vec::new();
-        let cloud_init = bench.cloud_init(&mut found, &mut attempt.lost);
-        let health = bench.health(&mut found, &mut attempt.lost);
+        let (cloud_init, check) = bench.cloud_init(&mut found, &mut attempt.lost);
+        let health = bench.health(check.as_ref(), &mut found, &mut attempt.lost);
         attempt.groups.push(Group { of: group, cloud_init, health });
         for found in found {
             // A definition of two nodes is looked at twice.
@@ -171,58 +187,76 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn cloud_init(&self, out: &mut Vec<Diagnostic>, lost: &mut usize) -> Option<Tree> {
-        let implementation = self.group.implementation;
-        let infrastructure = self.import.infrastructure;
-        let mut expected = Vec::new();
+    /// The cloud-config, and a command that checks what it does.
+    fn cloud_init(&self, out: &mut Vec<Diagnostic>, lost: &mut usize) -> (Option<Tree>, Option<Check>) {
+        let nothing = (None, None);
+        let mut contexts = Vec::new();
         let mut sources = self.sources.clone();
         for view in &self.views {
-            let lookup = Arc::clone(view);
-            match resolve(&view.target(infrastructure, implementation), lookup, &mut sources) {
-                Ok(resolved) => expected.push(resolved.context),
+            let target = view.target(self.import.infrastructure, self.group.implementation);
+            match resolve(&target, Arc::clone(view) as Arc<dyn Lookup>, &mut sources) {
+                Ok(resolved) => contexts.push((view.node_name(), resolved.context)),
                 Err(Fault::Bad(found)) => {
                     out.extend(found);
-                    return None;
+                    return nothing;
                 }
                 // Every node of a view has its addresses.
-                Err(Fault::Waiting(_)) => return None,
+                Err(Fault::Waiting(_)) => return nothing,
             }
         }
-        let template = self.template(&mut sources, out)?;
-        let documents: Option<Vec<&Tree>> = expected.iter().map(Context::cloud_config).collect();
-        let documents = documents?;
+        let mut kept = Vec::new();
+        let Some(template) = self.template(&contexts, &mut kept, &mut sources, out) else { return nothing };
+        let mut carried = (self.import.carry)(self.group, "{{ node.name }}", &template);
+        document::unmark(&mut carried.config, &kept);
+        let expected: Vec<Tree> =
+            contexts.iter().map(|(name, context)| (self.import.carry)(self.group, name, context).config).collect();
         let scope = self.scope(CONTEXT_NAMES, Self::context_names);
         let mut rewriter = Rewriter::new(&scope);
-        let tree = rewriter.tree(&template, &documents);
+        let tree = rewriter.tree(&carried.config, &expected.iter().collect::<Vec<_>>());
         out.append(&mut rewriter.diagnostics);
         *lost += rewriter.lost;
-        Some(tree)
+        (Some(tree).filter(|tree| tree.as_map().is_some_and(|entries| !entries.is_empty())), carried.check)
     }
 
-    /// The document with its templates as they are.
-    fn template(&self, sources: &mut SourceMap, out: &mut Vec<Diagnostic>) -> Option<Tree> {
-        let Contextualisation::CloudInit { template, .. } = &self.group.implementation.contextualisation else {
-            return None;
+    /// What a machine is given with its templates as they are, or with marks in their places.
+    fn template(
+        &self,
+        rendered: &[(String, Context)],
+        kept: &mut Vec<String>,
+        sources: &mut SourceMap,
+        out: &mut Vec<Diagnostic>,
+    ) -> Option<Context> {
+        let template = match &self.group.implementation.contextualisation {
+            Contextualisation::Basic { .. } => return Some(Context::Nothing),
+            Contextualisation::Docker { env, command, .. } => {
+                let env = document::marked_tree(env, kept);
+                let command = command.as_ref().map(|command| document::marked_tree(command, kept));
+                return Some(Context::Container { env, command });
+            }
+            Contextualisation::CloudInit { template, .. } => template,
         };
         if template.as_map().is_some() {
-            return Some(template.clone());
+            return Some(Context::CloudConfig(template.clone()));
         }
         let text = template.as_str().unwrap_or_default();
-        let parsed = document::parsed(text, "a template", sources).map(|(tree, _)| tree);
-        let tree = parsed.filter(|tree| tree.as_map().is_some());
+        if rendered.iter().all(|(_, context)| context.cloud_config().is_none()) {
+            let text = text.replace("\r\n", "\n");
+            let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+            return Some(Context::Text { text, cloud_config: None });
+        }
+        let tree = document::parsed(text, "a template", sources).filter(|tree| tree.as_map().is_some());
         if tree.is_none() {
-            let message =
-                "this text is a cloud-config only once its templates are rendered; a cluster file cannot say that";
+            let message = "this text is a cloud-config only once it is rendered, which a cluster file cannot say";
             let hint = "write it so that each template stands in one value, as in the text of a file or of a command";
             out.push(
                 Diagnostic::error(codes::IMPORT_TEMPLATE, message, hint).at(template.span, "cannot be taken over"),
             );
         }
-        tree
+        tree.map(Context::CloudConfig)
     }
 
     /// A `health` block that asks for the same.
-    fn health(&self, out: &mut Vec<Diagnostic>, lost: &mut usize) -> Tree {
+    fn health(&self, command: Option<&Check>, out: &mut Vec<Diagnostic>, lost: &mut usize) -> Tree {
         let implementation = self.group.implementation;
         let mut checks = Vec::new();
         for view in &self.views {
@@ -241,7 +275,11 @@ impl Bench<'_> {
         let list = |theirs: &[Tree], of: &dyn Fn(usize, usize) -> Tree, rewriter: &mut Rewriter<'_>| -> Vec<Tree> {
             let one = |(at, tree): (usize, &Tree)| {
                 let expected: Vec<Tree> = (0..checks.len()).map(|view| of(view, at)).collect();
-                rewriter.tree(tree, &expected.iter().collect::<Vec<_>>())
+                // As Jinja2 takes a file: the last line break is left out.
+                let mut kept = Vec::new();
+                let mut tree = document::marked_tree(tree, &mut kept);
+                document::unmark(&mut tree, &kept);
+                rewriter.tree(&tree, &expected.iter().collect::<Vec<_>>())
             };
             theirs.iter().enumerate().map(one).collect()
         };
@@ -249,7 +287,7 @@ impl Bench<'_> {
         let databases = list(&own.databases, &|view, at| checks[view].databases[at].clone(), &mut rewriter);
         out.append(&mut rewriter.diagnostics);
         *lost += rewriter.lost;
-        cluster::health(own, urls, databases)
+        cluster::health(own, urls, databases, command)
     }
 
     fn scope(
@@ -265,7 +303,20 @@ impl Bench<'_> {
         });
         let at = self.views.first().map_or(0, |view| view.group);
         let any = infrastructure.before(at).first().map(|node| node.name.value.clone());
-        Scope { sights: sights.collect(), names: changed, any }
+        Scope { sights: sights.collect(), names: changed, any, aliases: self.aliases() }
+    }
+
+    /// A container's own variables, where nothing else has their names.
+    fn aliases(&self) -> Vec<(String, String)> {
+        let (Contextualisation::Docker { variables: Some(variables), .. }, Some(view)) =
+            (&self.group.implementation.contextualisation, self.views.first())
+        else {
+            return Vec::new();
+        };
+        let taken = names(&view.target(self.import.infrastructure, self.group.implementation));
+        let free = |name: &str| taken.iter().all(|(known, _)| known != name);
+        let own = variables.as_map().unwrap_or_default().iter().filter(|(key, _)| free(&key.text));
+        own.filter_map(|(key, value)| Some((key.text.clone(), as_code(value.as_str()?)?))).collect()
     }
 
     /// What Occopus' cloud-configs see.
@@ -274,9 +325,17 @@ impl Bench<'_> {
         let target = view.target(self.import.infrastructure, implementation);
         let world = World::new(&target, view.clone());
         let mut all = names(&target);
-        all.extend(functions(&world, Set::CloudInit));
+        let set = match &implementation.contextualisation {
+            Contextualisation::Docker { .. } => Set::Docker,
+            _ => Set::CloudInit,
+        };
+        all.extend(functions(&world, set));
         let jinja = jinja(view.clone());
         let mut renderer = Renderer::new(&jinja, self.sources, all);
+        if let Contextualisation::Docker { variables: Some(variables), .. } = &implementation.contextualisation {
+            own_variables(&variables.clone(), &mut renderer);
+            return renderer.into_names();
+        }
         let resource = &implementation.resource.tree;
         let resource = updated(resource, &renderer.compact(resource));
         renderer.define([("resource".to_owned(), to_value(&resource))]);

@@ -30,6 +30,8 @@ pub(super) struct Scope {
     pub(super) names: &'static [(&'static str, &'static str)],
     /// The node that an undefined name stands for, if there is one.
     pub(super) any: Option<String>,
+    /// Variables of a container, and the code that they stand for.
+    pub(super) aliases: Vec<(String, String)>,
 }
 
 /// Names of cloud-configs.
@@ -110,7 +112,7 @@ impl Scope {
                         matches!(found.get(index + 1), Some(Piece::Fixed(text)) if text.starts_with(['\n', '\r']));
                     let head = if way.keep_space && before && !code.starts_with(['-', '+']) { "+" } else { "" };
                     let tail = if way.keep_space && behind && !code.ends_with(['-', '+']) { "+" } else { "" };
-                    out.push_str(&format!("{{%{head}{code}{tail}%}}"));
+                    out.extend(["{%", head, &code, tail, "%}"]);
                 }
             }
         }
@@ -119,7 +121,8 @@ impl Scope {
 
     /// Code with our names.
     fn code(&self, code: &str, own: &[&str]) -> String {
-        let code = with_arguments(code, &|function, argument| {
+        let code = self.without_aliases(code, own);
+        let code = with_arguments(&code, &|function, argument| {
             let any = LOOKUPS.contains(&function) && self.is_nothing(argument);
             any.then(|| self.any.as_ref().map(|name| format!("'{name}'"))).flatten()
         });
@@ -133,6 +136,20 @@ impl Scope {
             }
             let new = self.names.iter().find(|(theirs, _)| *theirs == name).filter(|_| !own.contains(&name));
             new.map(|(_, ours)| (*ours).to_owned())
+        })
+    }
+
+    fn without_aliases(&self, code: &str, own: &[&str]) -> String {
+        if self.aliases.is_empty() {
+            return code.to_owned();
+        }
+        let code = self.aliases.iter().fold(code.to_owned(), |code, (name, _)| {
+            // The section's own name for them.
+            code.replace(&format!("context_variables.{name}"), name)
+        });
+        renamed(&code, &|name| {
+            let alias = self.aliases.iter().find(|(alias, _)| alias == name && !own.contains(&name));
+            alias.map(|(_, code)| code.clone())
         })
     }
 
@@ -187,21 +204,36 @@ impl Scope {
             .iter()
             .all(|sight| sight.jinja.render(&source, &sight.theirs).is_ok_and(|done| done.text.is_empty()))
     }
+}
 
-    /// What a scalar uses that cluster files do not have.
-    pub(super) fn strangers<'t>(&self, text: &'t str) -> Vec<&'t str> {
-        const THEIRS: [&str; 3] = ["cmd", "ibget", "find_node_id"];
-        let found = pieces(text).unwrap_or_default();
-        let used = |name: &str| {
-            found.iter().any(|piece| match piece {
-                Piece::Expression(code) | Piece::Block(code) => {
-                    renamed(code, &|word| (word == name).then(|| "\u{0}".to_owned())).contains('\u{0}')
-                }
-                Piece::Fixed(_) => false,
-            })
-        };
-        THEIRS.into_iter().filter(|name| used(name)).collect()
-    }
+/// Functions that a scalar uses and cluster files do not have.
+pub(super) fn strangers(text: &str) -> Vec<&'static str> {
+    const THEIRS: [&str; 3] = ["cmd", "ibget", "find_node_id"];
+    let found = pieces(text).unwrap_or_default();
+    let used = |name: &str| {
+        found.iter().any(|piece| match piece {
+            Piece::Expression(code) | Piece::Block(code) => {
+                renamed(code, &|word| (word == name).then(|| "\u{0}".to_owned())).contains('\u{0}')
+            }
+            Piece::Fixed(_) => false,
+        })
+    };
+    THEIRS.into_iter().filter(|name| used(name)).collect()
+}
+
+/// What a template yields, as an expression.
+pub(super) fn as_code(text: &str) -> Option<String> {
+    let parts = pieces(text)?.into_iter().map(|piece| match piece {
+        Piece::Expression(code) => Some(whole(code.trim_matches(['-', '+']))),
+        Piece::Fixed(text)
+            if !text.starts_with("{%") && !text.starts_with("{#") && !text.contains(['\\', '"', '\n']) =>
+        {
+            Some(format!("\"{text}\""))
+        }
+        Piece::Fixed(_) | Piece::Block(_) => None,
+    });
+    let parts: Vec<String> = parts.collect::<Option<_>>()?;
+    Some(if let [one] = parts.as_slice() { one.clone() } else { format!("({})", parts.join(" ~ ")) })
 }
 
 fn whole(code: &str) -> String {

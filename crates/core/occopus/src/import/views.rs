@@ -56,6 +56,11 @@ impl View {
         views
     }
 
+    /// The node whose templates are rendered.
+    pub(super) fn node_name(&self) -> String {
+        format!("{}-{}", self.groups[self.group].name, self.index + 1)
+    }
+
     pub(super) fn target<'a>(
         &'a self,
         infrastructure: &'a Infrastructure,

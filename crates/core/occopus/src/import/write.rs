@@ -53,7 +53,7 @@ impl Writer<'_> {
                 self.mapping(entries, indent + INDENT, parted);
             }
             Node::Seq(items) if !items.is_empty() => match one_line(items) {
-                Some(line) => self.out.push_str(&format!(" {line}{behind}\n")),
+                Some(line) => self.out.extend([" ", &line, behind, "\n"]),
                 None => {
                     self.out.push_str(behind);
                     self.out.push('\n');
@@ -84,7 +84,7 @@ impl Writer<'_> {
                     self.out.push_str(tail.trim_start_matches(' '));
                 }
                 Node::Seq(nested) if !nested.is_empty() => match one_line(nested) {
-                    Some(line) => self.out.push_str(&format!(" {line}\n")),
+                    Some(line) => self.out.extend([" ", &line, "\n"]),
                     None => {
                         self.out.push('\n');
                         self.sequence(nested, indent + INDENT);

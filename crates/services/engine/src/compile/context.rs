@@ -13,6 +13,7 @@ use muster_doc::template::{Enumerator, Object, Value};
 use muster_spec::RecipeRef;
 use muster_types::{GroupName, NodeName};
 
+use super::occopus::node_id;
 use super::{Member, Members, functions};
 
 /// Stands where an address is not known yet; nothing that was rendered with it is used.
@@ -55,15 +56,17 @@ pub(super) struct NodeValue {
     pub(super) group: GroupName,
     addresses: Vec<IpAddr>,
     facts: Option<NodeFacts>,
+    /// Of the cluster: the node's own is made from it.
+    cluster_id: Arc<str>,
     notes: Arc<Notes>,
 }
 
-const NODE_KEYS: &[&str] = &["name", "group", "index", "address", "addresses", "facts"];
+const NODE_KEYS: &[&str] = &["name", "group", "index", "id", "address", "addresses", "facts"];
 
 impl NodeValue {
-    pub(super) fn new(name: NodeName, member: &Member, notes: Arc<Notes>) -> Self {
+    pub(super) fn new(name: NodeName, member: &Member, cluster_id: Arc<str>, notes: Arc<Notes>) -> Self {
         let Member { group, addresses, facts } = member.clone();
-        Self { name, group, addresses, facts, notes }
+        Self { name, group, addresses, facts, cluster_id, notes }
     }
 
     /// Whether everything that templates may ask of it is known.
@@ -114,6 +117,7 @@ impl Object for NodeValue {
             "name" => Some(Value::from(self.name.as_str())),
             "group" => Some(Value::from(self.group.as_str())),
             "index" => Some(Value::from(self.name.index().unwrap_or_default())),
+            "id" => Some(Value::from(node_id(&self.cluster_id, &self.name))),
             "address" => Some(self.address()),
             "addresses" => Some(self.all()),
             "facts" => Some(Value::from_object(FactsValue(Arc::clone(self)))),
@@ -202,6 +206,7 @@ pub(super) struct World {
     groups: Vec<Arc<GroupValue>>,
     /// In the order of the file, and of a group by number.
     nodes: Vec<Arc<NodeValue>>,
+    pub(super) cluster_id: Arc<str>,
     pub(super) notes: Arc<Notes>,
 }
 
@@ -214,14 +219,15 @@ pub(super) struct GroupFrame<'a> {
 
 impl World {
     /// `groups` in the order of the file.
-    pub(super) fn new<'a>(groups: impl Iterator<Item = GroupFrame<'a>>, members: &Members) -> Self {
+    pub(super) fn new<'a>(groups: impl Iterator<Item = GroupFrame<'a>>, members: &Members, cluster_id: &str) -> Self {
+        let cluster_id: Arc<str> = cluster_id.into();
         let notes = Arc::new(Notes::default());
         let mut of_group: BTreeMap<&GroupName, Vec<Arc<NodeValue>>> = BTreeMap::new();
         for (name, member) in &members.0 {
-            let node = NodeValue::new(name.clone(), member, Arc::clone(&notes));
+            let node = NodeValue::new(name.clone(), member, Arc::clone(&cluster_id), Arc::clone(&notes));
             of_group.entry(&member.group).or_default().push(Arc::new(node));
         }
-        let mut world = Self { groups: Vec::new(), nodes: Vec::with_capacity(members.0.len()), notes };
+        let mut world = Self { groups: Vec::new(), nodes: Vec::with_capacity(members.0.len()), cluster_id, notes };
         for GroupFrame { name, ports, recipe } in groups {
             let mut nodes = of_group.remove(name).unwrap_or_default();
             nodes.sort_by_key(|node| node.name.index());
@@ -291,7 +297,8 @@ pub(super) struct Origin {
     pub(super) secrets: Vec<String>,
 }
 
-const SCOPE_KEYS: &[&str] = &["cluster", "provider", "vars", "secrets", "node", "group", "groups", "nodes"];
+const SCOPE_KEYS: &[&str] =
+    &["cluster", "cluster_id", "provider", "vars", "secrets", "node", "group", "groups", "nodes"];
 
 impl Scope {
     pub(super) fn without_secrets(self) -> Self {
@@ -313,6 +320,7 @@ impl Object for Scope {
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         match key {
             "cluster" => Some(self.cluster.clone()),
+            "cluster_id" => Some(Value::from(self.world.cluster_id.to_string())),
             "provider" => Some(self.provider.clone()),
             "vars" => Some(self.vars.clone()),
             "secrets" => Some(self.secrets.clone()),

@@ -32,7 +32,8 @@ impl Compiled {
         let index = name.index()?;
         let group = self.spec.groups.iter().find(|group| NodeName::of(&group.name, index).as_ref() == Ok(name))?;
         let member = Member { group: group.name.clone(), addresses: Vec::new(), facts: None };
-        Some(Arc::new(NodeValue::new(name.clone(), &member, Arc::clone(&world.notes))))
+        let (cluster_id, notes) = (Arc::clone(&world.cluster_id), Arc::clone(&world.notes));
+        Some(Arc::new(NodeValue::new(name.clone(), &member, cluster_id, notes)))
     }
 
     fn hook(

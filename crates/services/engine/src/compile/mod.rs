@@ -7,6 +7,7 @@ mod assemble;
 mod catalog;
 mod choose;
 mod circle;
+mod compare;
 mod context;
 mod desired;
 mod from_recipe;
@@ -40,6 +41,7 @@ use muster_types::{GroupName, NodeName};
 
 pub use assemble::compile;
 pub use catalog::{Listed, find_recipe, recipes};
+pub use compare::{Difference, differences};
 pub use occopus::{
     DEFINITIONS_FILE, Foreign, NodeDefinitions, Occopus, cluster_name, infra_id, is_infrastructure, node_id,
 };

@@ -7,13 +7,14 @@ use muster_api::{Check, CheckKind};
 use muster_doc::read::Findings;
 use muster_doc::template::Value;
 use muster_doc::{Diagnostic, Key, Node, Tree, codes, emit};
-use muster_spec::{HealthSpec, MysqlDatabase, read_health};
+use muster_spec::{HealthSpec, MysqlDatabase, OutsideSpec, read_health};
 use muster_types::NodeName;
 use sha2::{Digest, Sha256};
 
 use super::context::{Asked, GroupFrame, NodeValue, Scope, World};
 use super::desired::hex;
 use super::group::Group;
+use super::occopus::infra_id;
 use super::{Compiled, Members, Outside, RenderFault, Rendered, merge, reloads};
 
 /// What one node is given, before it becomes text.
@@ -39,12 +40,17 @@ impl Compiled {
         result.map_err(|found| RenderFault::Bad(self.without_secrets(found)))
     }
 
+    /// Made from the name, unless the file has a chosen one.
+    fn cluster_id(&self) -> String {
+        self.occopus().map_or_else(|| infra_id(&self.spec.name.value), |foreign| foreign.infra_id.clone())
+    }
+
     pub(super) fn world(&self, members: &Members) -> World {
         let groups = self.spec.groups.iter().filter_map(|spec| {
             let ports = &self.groups.get(&spec.name)?.ports;
             Some(GroupFrame { name: &spec.name, ports, recipe: spec.recipe.as_ref().map(|recipe| &recipe.value) })
         });
-        World::new(groups, members)
+        World::new(groups, members, &self.cluster_id())
     }
 
     fn render_in(&self, name: &NodeName, world: &Arc<World>) -> Result<Rendered, Vec<Diagnostic>> {
@@ -70,11 +76,11 @@ impl Compiled {
         let config = self.config(name, group, &scope, &mut out);
         // What is checked is shown to people, and a command stands in lists of processes.
         let scope = Value::from_object(self.scope(node, group, world).without_secrets());
-        let checks = self.checks(group, &scope, &mut out);
+        let (checks, outside) = self.checks(group, &scope, &mut out);
         if out.iter().any(Diagnostic::is_error) {
             return Err(out);
         }
-        Ok(Draft { config, checks, user_data: None, outside: None, warnings: Vec::new() })
+        Ok(Draft { config, checks, user_data: None, outside, warnings: Vec::new() })
     }
 
     pub(super) fn scope(&self, node: Arc<NodeValue>, group: &Group, world: &Arc<World>) -> Scope {
@@ -110,7 +116,7 @@ impl Compiled {
         merged
     }
 
-    fn checks(&self, group: &Group, scope: &Value, out: &mut Vec<Diagnostic>) -> Vec<Check> {
+    fn checks(&self, group: &Group, scope: &Value, out: &mut Vec<Diagnostic>) -> (Vec<Check>, Option<Outside>) {
         let health = match &group.health {
             None => HealthSpec::default(),
             Some(prepared) => match self.templates.render(prepared, scope, &self.sources) {
@@ -122,12 +128,19 @@ impl Compiled {
                 }
                 Err(mut found) => {
                     out.append(&mut found);
-                    return Vec::new();
+                    return (Vec::new(), None);
                 }
             },
         };
         out.extend(health.databases.first().map(unsupported_database));
-        checks(health)
+        let outside = health.outside.clone().map(Outside::from);
+        (checks(health), outside)
+    }
+}
+
+impl From<OutsideSpec> for Outside {
+    fn from(OutsideSpec { ping, ports, urls, timeout }: OutsideSpec) -> Self {
+        Self { ping, ports, urls, timeout }
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) struct Given<'a> {
 
 const FOLDER: &str = "/etc/muster/container";
 
+/// Succeeds while the command runs.
+pub(super) const CHECK_COMMAND: [&str; 1] = ["/etc/muster/container/check"];
+
 /// What every container finds in its environment.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -90,7 +93,7 @@ pub(super) fn config(given: &Given<'_>, out: &mut Vec<Diagnostic>) -> Tree {
 
 /// The command must still run once the node is configured; one that has ended does not come back.
 pub(super) fn check(given: &Given<'_>) -> Option<Check> {
-    let command = vec![format!("{FOLDER}/check")];
+    let command = CHECK_COMMAND.map(str::to_owned).to_vec();
     given.command.map(|_| Check { kind: CheckKind::Command { command }, timeout_ms: 1_000 })
 }
 

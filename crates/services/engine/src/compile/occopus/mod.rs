@@ -4,6 +4,7 @@
 
 mod container;
 mod identity;
+pub(super) mod import;
 mod lookup;
 mod read;
 mod refuse;

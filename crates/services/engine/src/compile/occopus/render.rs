@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_api::Check;
 use muster_doc::{Diagnostic, Key, Node, SourceMap, Tree, codes, emit};
 use muster_occopus::{Context, Fault, HealthCheck, Implementation, Resolved, Target, resolve, resolve_health};
+use muster_types::GroupName;
 use sha2::{Digest, Sha256};
 
 use super::lookup::Seen;
@@ -16,7 +17,7 @@ use crate::compile::render::Draft;
 use crate::compile::{Compiled, Outside};
 
 /// Where cloud-init keeps a script that it was given, and what else it was given.
-const SCRIPT: &str = "/var/lib/cloud/instance/scripts/part-001";
+pub(super) const SCRIPT: &str = "/var/lib/cloud/instance/scripts/part-001";
 const USER_DATA: &str = "/var/lib/cloud/instance/user-data.txt";
 
 /// First words of what cloud-init knows and agents do not.
@@ -89,20 +90,35 @@ fn draft(
     out.append(&mut warnings);
     let name = node.name.as_str();
     let mut checks: Vec<Check> = Vec::new();
-    let (mut config, user_data) = match &context {
-        Context::CloudConfig(tree) | Context::Text { cloud_config: Some(tree), .. } => {
-            (tree.clone(), context.user_data())
-        }
-        Context::Text { text, cloud_config: None } => (plain_text(text, (&node.group, way), out), context.user_data()),
+    let mut config = config(&context, name, (&node.group, way), out);
+    let user_data = match &context {
         Context::Container { env, command } => {
             let given = container::Given { env, command: command.as_ref(), node: name, group: &node.group, way };
             checks.extend(container::check(&given));
-            (container::config(&given, out), Some(container::shown(&given)))
+            Some(container::shown(&given))
         }
-        Context::Nothing => (Tree { node: Node::Map(Vec::new()), span: way.span }, Some(String::new())),
+        Context::Nothing => Some(String::new()),
+        _ => context.user_data(),
     };
     host_name(&mut config, name, way);
     Draft { config, checks, user_data, outside: Some(outside(health, out)), warnings: Vec::new() }
+}
+
+/// The cloud-config that an agent is given in place of what Occopus gives the machine.
+pub(super) fn config(
+    context: &Context,
+    node: &str,
+    (group, way): (&GroupName, &Implementation),
+    out: &mut Vec<Diagnostic>,
+) -> Tree {
+    match context {
+        Context::CloudConfig(tree) | Context::Text { cloud_config: Some(tree), .. } => tree.clone(),
+        Context::Text { text, cloud_config: None } => plain_text(text, (group, way), out),
+        Context::Container { env, command } => {
+            container::config(&container::Given { env, command: command.as_ref(), node, group, way }, out)
+        }
+        Context::Nothing => Tree { node: Node::Map(Vec::new()), span: way.span },
+    }
 }
 
 /// Nodes find each other by their names, so a node that is given none has its own.
@@ -115,11 +131,7 @@ fn host_name(config: &mut Tree, name: &str, way: &Implementation) {
 }
 
 /// A text that is no cloud-config: a script is run once, as cloud-init does; anything else is only put where it puts it.
-fn plain_text(
-    text: &str,
-    (group, way): (&muster_types::GroupName, &Implementation),
-    out: &mut Vec<Diagnostic>,
-) -> Tree {
+fn plain_text(text: &str, (group, way): (&GroupName, &Implementation), out: &mut Vec<Diagnostic>) -> Tree {
     let span = way.span;
     let file = |path: &str, mode: &str| {
         let entries = [("path", path), ("permissions", mode), ("content", text)];
