@@ -82,8 +82,17 @@ fn count(scaling: Scaling) -> Option<Tree> {
     }
 }
 
+/// What writing looks at besides.
+pub(super) struct Told<'a> {
+    pub(super) folded: &'a Folded,
+    /// Templates that marks stand for in comments.
+    pub(super) kept: &'a [String],
+    pub(super) sources: &'a SourceMap,
+}
+
 /// All files, as texts.
-pub(super) fn write(import: &Import<'_>, groups: &[Group<'_>], folded: &Folded, sources: &SourceMap) -> Imported {
+pub(super) fn write(import: &Import<'_>, groups: &[Group<'_>], told: &Told<'_>) -> Imported {
+    let Told { folded, kept, sources } = *told;
     let mut files: BTreeMap<String, (String, Tree)> = BTreeMap::new();
     let infrastructure = import.infrastructure;
     let mut entries = vec![(key("cluster", infrastructure.name.span), Tree::text(&infrastructure.name.value, NOWHERE))];
@@ -103,12 +112,12 @@ pub(super) fn write(import: &Import<'_>, groups: &[Group<'_>], folded: &Folded, 
     let own: Vec<SourceId> = own.into_iter().chain([infrastructure.span.source]).collect();
     let resources = resources(import, groups);
     let spans: Vec<Span> = resources.iter().map(|(_, span)| *span).collect();
-    let mut notes = Notes::gather(&cluster, &own, &spans, sources);
+    let mut notes = Notes::gather(&cluster, (&own, &spans), kept, sources);
     let mut text = write::document(&cluster, &mut notes);
     left(&mut text, &notes, sources);
     shown(&mut text, &resources, sources);
     let files = files.into_iter().map(|(path, (_, tree))| {
-        let mut notes = Notes::gather(&tree, &[], &[], sources);
+        let mut notes = Notes::gather(&tree, (&[], &[]), kept, sources);
         (path, format!("#cloud-config\n{}", write::document(&tree, &mut notes)))
     });
     Imported { cluster: text, files: files.collect() }
@@ -150,7 +159,9 @@ fn describe(
     if let Some(tree) = &group.cloud_init {
         let place = if import.files { own_file(&group.of.name, tree, files) } else { None };
         let value = place.map_or_else(|| tree.clone(), |path| Tree::text(path, NOWHERE));
-        entries.push((key("cloud_init", NOWHERE), value));
+        // Comments of the section stand above it.
+        let at = group.of.implementation.tree.get("contextualisation").map_or(NOWHERE, |section| section.span);
+        entries.push((key("cloud_init", at), value));
     }
     if group.health.as_map().is_some_and(|checks| !checks.is_empty()) {
         entries.push((key("health", NOWHERE), group.health.clone()));
@@ -199,7 +210,8 @@ fn resources(import: &Import<'_>, groups: &[Group<'_>]) -> Vec<(String, Span)> {
 /// Comments that stand beside nothing that is left.
 fn left(text: &mut String, notes: &Notes, sources: &SourceMap) {
     for (id, lines) in &notes.left {
-        text.extend(["\n# From ", sources.name(*id), ":\n"]);
+        let name = sources.name(*id);
+        text.extend(["\n# From ", name.rsplit('/').next().unwrap_or(name), ":\n"]);
         for line in lines {
             text.push_str(line);
             text.push('\n');

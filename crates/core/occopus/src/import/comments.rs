@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::document::unmarked;
 use muster_doc::{Node, SourceId, SourceMap, Span, Tree, comments};
 
 /// Where in an old file something begins that stands in a new one.
@@ -27,7 +28,12 @@ pub(super) struct Notes {
 impl Notes {
     /// The comments of every source that something in `tree` comes from, and of `others`. What stands inside of `shown` is
     /// written out as it is.
-    pub(super) fn gather(tree: &Tree, others: &[SourceId], shown: &[Span], sources: &SourceMap) -> Self {
+    pub(super) fn gather(
+        tree: &Tree,
+        (others, shown): (&[SourceId], &[Span]),
+        kept: &[String],
+        sources: &SourceMap,
+    ) -> Self {
         let mut anchors = BTreeSet::new();
         collect(tree, &mut anchors);
         let ids: BTreeSet<SourceId> = anchors.iter().map(|(id, _)| *id).chain(others.iter().copied()).collect();
@@ -36,6 +42,11 @@ impl Notes {
             if let Some(text) = sources.get(id) {
                 notes.source(id, text, &anchors, shown, sources);
             }
+        }
+        let notes_of = notes.of.values_mut();
+        let lines = notes_of.flat_map(|note| note.above.iter_mut().chain(note.behind.iter_mut()));
+        for line in lines.chain(notes.left.values_mut().flatten()) {
+            *line = unmarked(line, kept);
         }
         notes
     }

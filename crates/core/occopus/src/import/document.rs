@@ -31,7 +31,10 @@ impl<'a> Rewriter<'a> {
                 Node::Seq(items.map(|(at, theirs)| self.tree(theirs, &item(at).collect::<Vec<_>>())).collect())
             }
             Node::Scalar(_) if template::holds_template(theirs) => match self.scope.leaf(theirs, expected) {
-                Some(leaf) => return leaf,
+                Some(leaf) => {
+                    self.tell_lost(theirs, &leaf);
+                    return leaf;
+                }
                 None => return self.written_out(theirs, expected),
             },
             _ if expected.iter().all(|tree| tree.same(theirs)) => return theirs.clone(),
@@ -53,15 +56,20 @@ impl<'a> Rewriter<'a> {
         done
     }
 
+    /// An expression may have become what it yields. That is told if it spoke of variables, which people edit.
+    fn tell_lost(&mut self, theirs: &Tree, ours: &Tree) {
+        let count = |tree: &Tree, name: &str| tree.as_str().map_or(0, |text| text.matches(name).count());
+        if count(ours, "vars") < count(theirs, "variables") {
+            self.diagnostics.push(written_out("an expression of this template", theirs));
+        }
+    }
+
     /// What has no form as a template of ours, as what it yields; that must be the same everywhere.
     fn written_out(&mut self, theirs: &Tree, expected: &[&Tree]) -> Tree {
         self.lost += 1;
         let strangers = theirs.as_str().map_or_else(Vec::new, strangers);
         if let Some(first) = expected.first().filter(|_| alike(expected)) {
-            let message = "this template has no form in a cluster file; what it yields is written out in its place";
-            let hint = "the result no longer follows the variables that the template uses: edit it where they change";
-            let found = Diagnostic::warning(codes::IMPORT_WRITTEN_OUT, message, hint);
-            self.diagnostics.push(found.at(theirs.span, "written out"));
+            self.diagnostics.push(written_out("this template", theirs));
             return plain(first, theirs);
         }
         let (message, hint) = match strangers.first() {
@@ -82,6 +90,12 @@ impl<'a> Rewriter<'a> {
         self.diagnostics.push(found.at(theirs.span, "cannot be taken over"));
         theirs.clone()
     }
+}
+
+fn written_out(what: &str, theirs: &Tree) -> Diagnostic {
+    let message = format!("{what} has no form in a cluster file; what it yields is written out in its place");
+    let hint = "the result no longer follows the variables that the template uses: edit it where they change";
+    Diagnostic::warning(codes::IMPORT_WRITTEN_OUT, message, hint).at(theirs.span, "written out")
 }
 
 fn same_shape<T>(length: usize, expected: &[&Tree], items: impl Fn(&Tree) -> Option<&[T]>) -> bool {
@@ -143,13 +157,10 @@ pub(super) fn marked_tree(tree: &Tree, kept: &mut Vec<String>) -> Tree {
 }
 
 /// Reads a text whose templates are not rendered yet: each is one word to YAML. `None`: the text is no YAML then.
-pub(super) fn parsed(text: &str, name: &str, sources: &mut SourceMap) -> Option<Tree> {
-    let mut kept = Vec::new();
-    let marked = marked(text, &mut kept)?;
+pub(super) fn parsed(text: &str, name: &str, kept: &mut Vec<String>, sources: &mut SourceMap) -> Option<Tree> {
+    let marked = marked(text, kept)?;
     let (tree, found) = muster_doc::parse(sources, name, &marked);
-    let mut tree = tree.filter(|_| found.iter().all(|found| !found.is_error()))?;
-    unmark(&mut tree, &kept);
-    Some(tree)
+    tree.filter(|_| found.iter().all(|found| !found.is_error()))
 }
 
 /// Puts the templates of a tree back in their places.
@@ -172,7 +183,8 @@ pub(super) fn unmark(tree: &mut Tree, kept: &[String]) {
     }
 }
 
-fn unmarked(text: &str, kept: &[String]) -> String {
+/// A text with its templates back in their places.
+pub(super) fn unmarked(text: &str, kept: &[String]) -> String {
     let mut parts = text.split(MARK);
     let mut out = parts.next().unwrap_or_default().to_owned();
     while let (Some(number), Some(tail)) = (parts.next(), parts.next()) {

@@ -26,6 +26,7 @@ use crate::model::{Contextualisation, Implementation, Infrastructure};
 use crate::render::Renderer;
 use crate::resolve::{Context, Fault, jinja, managed, names, own_variables, resolve, resolve_health, updated};
 use crate::scalar::to_value;
+use cluster::Told;
 use document::Rewriter;
 use scope::{CONTEXT_NAMES, HEALTH_NAMES, Scope, Sight, as_code};
 use views::View;
@@ -91,7 +92,8 @@ struct Attempt<'a> {
 /// Makes the cluster file. It is there only without errors.
 pub fn import(import: &Import<'_>, sources: &mut SourceMap) -> (Option<Imported>, Vec<Diagnostic>) {
     let mut folded = Folded::default();
-    let mut best = attempt(import, &folded, sources);
+    let mut kept = Vec::new();
+    let mut best = attempt(import, &folded, &mut kept, sources);
     // Whoever puts a text of several lines into another reckons with its line breaks being folded. The variable is
     // folded in their place, if that keeps more templates.
     for place in lines_in(import.infrastructure) {
@@ -100,7 +102,7 @@ pub fn import(import: &Import<'_>, sources: &mut SourceMap) -> (Option<Imported>
         }
         let mut more = folded.clone();
         more.0.push(place);
-        let next = attempt(import, &more, sources);
+        let next = attempt(import, &more, &mut kept, sources);
         if next.lost < best.lost {
             (best, folded) = (next, more);
         }
@@ -114,7 +116,7 @@ pub fn import(import: &Import<'_>, sources: &mut SourceMap) -> (Option<Imported>
         let found = Diagnostic::warning(codes::IMPORT_FOLDED, message, hint);
         best.diagnostics.push(found.at(*place, "an empty line is a line break, and a line break a blank"));
     }
-    let imported = cluster::write(import, &best.groups, &folded, sources);
+    let imported = cluster::write(import, &best.groups, &Told { folded: &folded, kept: &kept, sources });
     (Some(imported), best.diagnostics)
 }
 
@@ -156,81 +158,85 @@ fn lines_in(infrastructure: &Infrastructure) -> Vec<Span> {
     found
 }
 
-fn attempt<'a>(import: &'a Import<'_>, folded: &Folded, sources: &SourceMap) -> Attempt<'a> {
+fn attempt<'a>(
+    import: &'a Import<'_>,
+    folded: &Folded,
+    kept: &mut Vec<String>,
+    sources: &mut SourceMap,
+) -> Attempt<'a> {
     let mut attempt = Attempt { groups: Vec::new(), diagnostics: Vec::new(), lost: 0 };
     for (at, group) in import.groups.iter().enumerate() {
         let views = View::of(import.infrastructure, at);
         let entry = &import.infrastructure.nodes[at];
         let vars = folded.apply(&import.infrastructure.variables_of(entry));
-        let bench = Bench { import, group, views, vars, sources };
-        let mut found = Vec::new();
-        let (cloud_init, check) = bench.cloud_init(&mut found, &mut attempt.lost);
-        let health = bench.health(check.as_ref(), &mut found, &mut attempt.lost);
-        attempt.groups.push(Group { of: group, cloud_init, health });
-        for found in found {
+        let mut bench = Bench { import, group, views, vars, kept, sources, found: Vec::new(), lost: 0 };
+        let (cloud_init, check) = bench.cloud_init();
+        let health = bench.health(check.as_ref());
+        attempt.lost += bench.lost;
+        for found in bench.found {
             // A definition of two nodes is looked at twice.
             if !attempt.diagnostics.contains(&found) {
                 attempt.diagnostics.push(found);
             }
         }
+        attempt.groups.push(Group { of: group, cloud_init, health });
     }
     attempt
 }
 
 /// One group at work.
-struct Bench<'a> {
+struct Bench<'a, 's> {
     import: &'a Import<'a>,
     group: &'a ImportedGroup<'a>,
     views: Vec<Arc<View>>,
     vars: Tree,
-    sources: &'a SourceMap,
+    /// Templates in whose places marks stand.
+    kept: &'s mut Vec<String>,
+    sources: &'s mut SourceMap,
+    found: Vec<Diagnostic>,
+    lost: usize,
 }
 
-impl Bench<'_> {
+impl Bench<'_, '_> {
     /// The cloud-config, and a command that checks what it does.
-    fn cloud_init(&self, out: &mut Vec<Diagnostic>, lost: &mut usize) -> (Option<Tree>, Option<Check>) {
+    fn cloud_init(&mut self) -> (Option<Tree>, Option<Check>) {
         let nothing = (None, None);
         let mut contexts = Vec::new();
+        // Texts that templates yield are sources of their own; nobody sees them once this is over.
         let mut sources = self.sources.clone();
         for view in &self.views {
             let target = view.target(self.import.infrastructure, self.group.implementation);
             match resolve(&target, Arc::clone(view) as Arc<dyn Lookup>, &mut sources) {
                 Ok(resolved) => contexts.push((view.node_name(), resolved.context)),
                 Err(Fault::Bad(found)) => {
-                    out.extend(found);
+                    self.found.extend(found);
                     return nothing;
                 }
                 // Every node of a view has its addresses.
                 Err(Fault::Waiting(_)) => return nothing,
             }
         }
-        let mut kept = Vec::new();
-        let Some(template) = self.template(&contexts, &mut kept, &mut sources, out) else { return nothing };
+        let Some(template) = self.template(&contexts) else { return nothing };
         let mut carried = (self.import.carry)(self.group, "{{ node.name }}", &template);
-        document::unmark(&mut carried.config, &kept);
+        document::unmark(&mut carried.config, self.kept);
         let expected: Vec<Tree> =
             contexts.iter().map(|(name, context)| (self.import.carry)(self.group, name, context).config).collect();
         let scope = self.scope(CONTEXT_NAMES, Self::context_names);
         let mut rewriter = Rewriter::new(&scope);
         let tree = rewriter.tree(&carried.config, &expected.iter().collect::<Vec<_>>());
-        out.append(&mut rewriter.diagnostics);
-        *lost += rewriter.lost;
+        let Rewriter { mut diagnostics, lost, .. } = rewriter;
+        self.found.append(&mut diagnostics);
+        self.lost += lost;
         (Some(tree).filter(|tree| tree.as_map().is_some_and(|entries| !entries.is_empty())), carried.check)
     }
 
     /// What a machine is given with its templates as they are, or with marks in their places.
-    fn template(
-        &self,
-        rendered: &[(String, Context)],
-        kept: &mut Vec<String>,
-        sources: &mut SourceMap,
-        out: &mut Vec<Diagnostic>,
-    ) -> Option<Context> {
+    fn template(&mut self, rendered: &[(String, Context)]) -> Option<Context> {
         let template = match &self.group.implementation.contextualisation {
             Contextualisation::Basic { .. } => return Some(Context::Nothing),
             Contextualisation::Docker { env, command, .. } => {
-                let env = document::marked_tree(env, kept);
-                let command = command.as_ref().map(|command| document::marked_tree(command, kept));
+                let env = document::marked_tree(env, self.kept);
+                let command = command.as_ref().map(|command| document::marked_tree(command, self.kept));
                 return Some(Context::Container { env, command });
             }
             Contextualisation::CloudInit { template, .. } => template,
@@ -244,11 +250,11 @@ impl Bench<'_> {
             let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
             return Some(Context::Text { text, cloud_config: None });
         }
-        let tree = document::parsed(text, "a template", sources).filter(|tree| tree.as_map().is_some());
+        let tree = document::parsed(text, "a template", self.kept, self.sources).filter(|tree| tree.as_map().is_some());
         if tree.is_none() {
             let message = "this text is a cloud-config only once it is rendered, which a cluster file cannot say";
             let hint = "write it so that each template stands in one value, as in the text of a file or of a command";
-            out.push(
+            self.found.push(
                 Diagnostic::error(codes::IMPORT_TEMPLATE, message, hint).at(template.span, "cannot be taken over"),
             );
         }
@@ -256,14 +262,14 @@ impl Bench<'_> {
     }
 
     /// A `health` block that asks for the same.
-    fn health(&self, command: Option<&Check>, out: &mut Vec<Diagnostic>, lost: &mut usize) -> Tree {
+    fn health(&mut self, command: Option<&Check>) -> Tree {
         let implementation = self.group.implementation;
         let mut checks = Vec::new();
         for view in &self.views {
             match resolve_health(&view.target(self.import.infrastructure, implementation), view.clone(), self.sources) {
                 Ok(check) => checks.push(check),
                 Err(Fault::Bad(found)) => {
-                    out.extend(found);
+                    self.found.extend(found);
                     return crate::model::nothing(implementation.span);
                 }
                 Err(Fault::Waiting(_)) => return crate::model::nothing(implementation.span),
@@ -285,8 +291,9 @@ impl Bench<'_> {
         };
         let urls = list(&own.urls, &|view, at| checks[view].urls[at].clone(), &mut rewriter);
         let databases = list(&own.databases, &|view, at| checks[view].databases[at].clone(), &mut rewriter);
-        out.append(&mut rewriter.diagnostics);
-        *lost += rewriter.lost;
+        let Rewriter { mut diagnostics, lost, .. } = rewriter;
+        self.found.append(&mut diagnostics);
+        self.lost += lost;
         cluster::health(own, urls, databases, command)
     }
 

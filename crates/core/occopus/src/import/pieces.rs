@@ -137,6 +137,11 @@ pub(super) fn renamed(code: &str, new: &dyn Fn(&str) -> Option<String>) -> Strin
     out
 }
 
+/// Whether the code speaks of one of these names, or of the loop that it stands in.
+pub(super) fn uses(code: &str, names: &[&str]) -> bool {
+    !names.is_empty() && tokens(code).any(|token| token == "loop" || names.contains(&token))
+}
+
 /// Names that the code gives itself: by `set`, `for`, `macro` and `with`.
 pub(super) fn bound(code: &str) -> Vec<&str> {
     let all: Vec<&str> = tokens(code).filter(|token| !token.trim().is_empty()).collect();

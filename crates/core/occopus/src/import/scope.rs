@@ -7,7 +7,7 @@ use muster_doc::template::jinja::Jinja;
 use muster_doc::{Node, Scalar, Style, Tree};
 
 use super::native;
-use super::pieces::{Piece, bound, is_simple, pieces, renamed, with_arguments};
+use super::pieces::{Piece, bound, is_simple, pieces, renamed, uses, with_arguments};
 use super::views::View;
 use crate::dump::fold;
 
@@ -52,6 +52,8 @@ pub(super) const HEALTH_NAMES: &[(&str, &str)] =
 struct Way {
     /// Keeps white space around blocks, which cluster files take away.
     keep_space: bool,
+    /// Prints what the template itself names as Python does.
+    python: bool,
 }
 
 impl Sight {
@@ -69,7 +71,8 @@ impl Scope {
             return expected.iter().all(|tree| tree.same(leaf)).then(|| leaf.clone());
         }
         let styles = [style_of(leaf), Style::Plain, Style::Block];
-        for way in [Way { keep_space: false }, Way { keep_space: true }] {
+        for (keep_space, python) in [(false, false), (true, false), (false, true), (true, true)] {
+            let way = Way { keep_space, python };
             let text = self.rewritten(text, way)?;
             let typed = text.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
             let string =
@@ -104,7 +107,7 @@ impl Scope {
             match piece {
                 Piece::Fixed(text) if way.keep_space && text.starts_with("{%") => out.push_str(&kept_raw(text)),
                 Piece::Fixed(text) => out.push_str(text),
-                Piece::Expression(code) => out.push_str(&self.expression(code, &own)),
+                Piece::Expression(code) => out.push_str(&self.expression(code, &own, way)),
                 Piece::Block(code) => {
                     let code = self.code(code, &own);
                     let before = matches!(index.checked_sub(1).map(|at| &found[at]), Some(Piece::Fixed(text)) if text.ends_with([' ', '\t', '\n']));
@@ -155,23 +158,26 @@ impl Scope {
 
     /// One expression: with our names; if that prints otherwise, as Python prints it; if it depends on nothing, what it
     /// yields.
-    fn expression(&self, code: &str, own: &[&str]) -> String {
+    fn expression(&self, code: &str, own: &[&str], way: Way) -> String {
         let renamed = self.code(code, own);
         let marked = renamed.starts_with(['-', '+']) || renamed.ends_with(['-', '+']);
         let plain = if marked { format!("{{{{{renamed}}}}}") } else { format!("{{{{ {} }}}}", renamed.trim()) };
+        let (head, tail) =
+            (if renamed.starts_with('-') { "-" } else { "" }, if renamed.ends_with('-') { "-" } else { "" });
+        let python = format!("{{{{{head} {} | python {tail}}}}}", whole(renamed.trim_matches('-')));
+        if uses(code, own) {
+            return if way.python { python } else { plain };
+        }
         let Some(printed) = self.printed(code) else { return plain };
         if self.prints(&plain, &printed) {
             return plain;
         }
-        let (head, tail) =
-            (if renamed.starts_with('-') { "-" } else { "" }, if renamed.ends_with('-') { "-" } else { "" });
-        let python = format!("{{{{{head} {} | python {tail}}}}}", whole(renamed.trim_matches('-')));
-        if self.prints(&python, &printed) {
-            return python;
-        }
         let lenient = format!("{{{{{head} {} | default('') {tail}}}}}", whole(renamed.trim_matches('-')));
         if self.prints(&lenient, &printed) {
             return lenient;
+        }
+        if self.prints(&python, &printed) {
+            return python;
         }
         match printed.as_slice() {
             [first, rest @ ..] if rest.iter().all(|other| other == first) => literal(first),
