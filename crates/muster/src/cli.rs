@@ -61,6 +61,7 @@ pub(crate) enum Command {
     Image(commands::image::Args),
     Recipe(commands::recipe::Args),
     Doctor(commands::doctor::Args),
+    Import(commands::import::Args),
     Explain(commands::explain::Args),
     /// Serf's own command line: `muster serf members` is what `serf members` is
     #[command(disable_help_flag = true)]

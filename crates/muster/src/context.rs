@@ -310,7 +310,7 @@ fn holder(command: &str) -> Result<LeaseHolder, Failure> {
 }
 
 /// The text of a cluster file; without a name, `cluster.yaml` of the current folder. `-` is standard input.
-fn source(file: Option<&Path>) -> Result<compile::Source, Failure> {
+pub(crate) fn source(file: Option<&Path>) -> Result<compile::Source, Failure> {
     let path = match file {
         Some(path) => path,
         None => paths::default_file().ok_or_else(|| {

@@ -107,6 +107,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Image(args) => Box::pin(commands::image::run(args, context)).await,
         Command::Recipe(args) => commands::recipe::run(&args, context),
         Command::Doctor(args) => commands::doctor::run(&args, context),
+        Command::Import(args) => commands::import::run(&args, context),
         Command::Explain(args) => commands::explain::run(&args, context),
         Command::SetupLinks(args) => commands::setup_links::run(&args, context),
         Command::GenerateReference => Ok(commands::reference::run(context)),

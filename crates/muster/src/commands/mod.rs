@@ -6,6 +6,7 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod image_worker;
+pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod node;

@@ -2,9 +2,9 @@
 //! infrastructure is which cluster. Machines are the engine's, as for every other command.
 
 mod args;
-mod definitions;
+pub(crate) mod definitions;
 mod import;
-mod place;
+pub(crate) mod place;
 mod settings;
 mod voice;
 

@@ -90,7 +90,7 @@ fn template(more: &str, template: &str) -> (String, String, Vec<Diagnostic>) {
         "infra_name: demo\nuser_id: me\nnodes:\n  - &M {{ name: m, type: b }}\n  - &W {{ name: w, type: t, scaling: {{ min: 2, max: \
          4 }} }}\ndependencies: [ [ *W, *M ] ]\n{more}"
     );
-    let lines: String = template.lines().map(|line| format!("        {line}\n")).collect();
+    let lines = template.lines().fold(String::new(), |all, line| all + "        " + line + "\n");
     let template = if template.starts_with('|') { format!(" {}", lines.trim_start()) } else { format!("\n{lines}") };
     let definitions = format!(
         "'node_def:b':\n  - {RESOURCE}\n    health_check: {{ ping: False }}\n'node_def:t':\n  - {RESOURCE}\n    contextualisation:\n      \
