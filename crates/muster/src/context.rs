@@ -49,6 +49,18 @@ pub(crate) struct ReadingArgs {
     /// Start the nodes from this image, whatever the file says
     #[arg(long, value_name = "NAME")]
     pub(crate) image: Option<String>,
+    /// Have an agent on every node, as on this provider they have
+    #[arg(long, overrides_with = "no_agent")]
+    pub(crate) agent: bool,
+    /// Have no agent on any node: user-data is all that they are given
+    #[arg(long, overrides_with = "agent")]
+    pub(crate) no_agent: bool,
+}
+
+impl ReadingArgs {
+    fn agent_wish(&self) -> Option<bool> {
+        (self.agent || self.no_agent).then_some(self.agent)
+    }
 }
 
 /// A cluster, with all that commands need to speak with its machines.
@@ -87,7 +99,7 @@ impl Context {
             return Err(Failure::usage(message, "leave it out, or name an Occopus infrastructure description"));
         }
         let (provider, image) = (reading.provider.as_deref(), reading.image.as_deref());
-        let options = compile::Options { provider, image, factories: &factories, occopus };
+        let options = compile::Options { provider, image, agent: reading.agent_wish(), factories: &factories, occopus };
         let compiled = compile::compile(source, &options)
             .map_err(|rejected| Failure::Rejected { sources: rejected.sources, diagnostics: rejected.diagnostics })?;
         if !compiled.warnings.is_empty() && self.printer.is_text() {
@@ -100,7 +112,7 @@ impl Context {
     pub(crate) fn compile_again(&self, record: &ClusterRecord, file: &Path) -> Result<Compiled, Failure> {
         let Reading { definitions, image } = record.reading.clone();
         let (provider, nodes) = (Some(record.provider.clone()), definitions.map(PathBuf::from));
-        self.compile(Some(file), &ReadingArgs { provider, nodes, image })
+        self.compile(Some(file), &ReadingArgs { provider, nodes, image, ..ReadingArgs::default() })
     }
 
     /// The cluster that a file describes. What else is wrong with the file does not matter.

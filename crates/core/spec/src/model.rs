@@ -49,6 +49,8 @@ pub struct GroupSpec {
     /// In order of preference; empty leaves it to the cluster.
     pub providers: Vec<Spanned<String>>,
     pub image: Option<String>,
+    /// Whether an agent is on its nodes: without one, user-data is all that they are given. Else as their provider has it.
+    pub agent: Option<Spanned<bool>>,
     pub size: SizeSpec,
     pub tags: BTreeMap<String, String>,
     /// A mapping, without the cluster's own variables.

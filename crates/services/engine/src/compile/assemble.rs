@@ -40,6 +40,7 @@ pub fn compile(source: Source, options: &Options<'_>) -> Result<Compiled, Reject
         diagnostics.extend(unsupported(group));
         let choice = chosen_image(choose(&spec, group, wanted, &known, &mut diagnostics), options);
         diagnostics.extend(unknown_image(group, &choice, options));
+        diagnostics.extend(without_agent(group, &choice, options));
         let mut bench = Bench {
             spec: &spec,
             loader: &mut loader,
@@ -195,6 +196,19 @@ pub(super) fn unknown_image(group: &GroupSpec, choice: &Choice, options: &Option
     let message = format!("the provider `{}` has no image `{image}`, which `{}` asks for", choice.provider, group.name);
     let hint = suggest::hint(image, images, "image");
     Some(Diagnostic::error(codes::IMAGE_UNKNOWN, message, hint).at(group.span, "this group"))
+}
+
+/// Machines of every provider that is here are configured by their agent.
+pub(super) fn without_agent(group: &GroupSpec, choice: &Choice, options: &Options<'_>) -> Option<Diagnostic> {
+    let said = group.agent.as_ref();
+    if options.agent.or(said.map(|said| said.value)).unwrap_or(true) {
+        return None;
+    }
+    let message =
+        format!("`{}` is to have no agent, and `{}` makes no nodes without one yet", group.name, choice.provider);
+    let hint =
+        "leave it as it is: the agent carries out the cloud-config, looks at the checks and obeys nobody but you";
+    Some(Diagnostic::error(codes::UNSUPPORTED, message, hint).at(said.map_or(group.span, |said| said.span), "no agent"))
 }
 
 /// What the model holds and nothing carries out yet.

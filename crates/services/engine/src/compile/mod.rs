@@ -62,6 +62,8 @@ pub struct Options<'a> {
     pub provider: Option<&'a str>,
     /// Overrides the file's choice, for all groups.
     pub image: Option<&'a str>,
+    /// Overrides the file's choice: whether agents are on nodes.
+    pub agent: Option<bool>,
     pub factories: &'a [Arc<dyn Factory>],
     pub occopus: Occopus<'a>,
 }

@@ -44,7 +44,7 @@ pub(crate) fn compile_in(
 ) -> Result<Compiled, Box<Rejected>> {
     let factories: Vec<Arc<dyn Factory>> = known.iter().map(|name| Arc::new(Named(name)) as Arc<dyn Factory>).collect();
     let source = Source { path: path.to_owned(), text: text.to_vec(), folder: folder.to_owned() };
-    compile(source, &Options { provider, image: None, factories: &factories, occopus: Occopus::default() })
+    compile(source, &Options { provider, image: None, agent: None, factories: &factories, occopus: Occopus::default() })
         .map_err(Box::new)
 }
 

@@ -27,7 +27,7 @@ fn taken(result: Result<Compiled, Rejected>) -> Compiled {
 
 fn compile_for(source: Source, provider: Option<&str>, occopus: Occopus<'_>) -> Result<Compiled, Rejected> {
     let factories: [Arc<dyn Factory>; 1] = [Arc::new(Named("local"))];
-    compile(source, &Options { provider, image: None, factories: &factories, occopus })
+    compile(source, &Options { provider, image: None, agent: None, factories: &factories, occopus })
 }
 
 /// A text with these node definitions, on `local`.
@@ -306,4 +306,23 @@ fn cluster_files_are_not_taken_for_infrastructures() {
     let text = "cluster: infra\nvars: { infra_name: x }\ngroups: { web: {} }\n";
     let compiled = compile_in(Path::new("/nonexistent"), "cluster.yaml", text.as_bytes(), None, &["local"]);
     assert!(compiled.expect("a cluster file").occopus().is_none());
+}
+
+#[test]
+fn nodes_without_agents_are_refused_whoever_says_it() {
+    let factories: [Arc<dyn Factory>; 1] = [Arc::new(Named("local"))];
+    let compile_with = |text: &str, agent| {
+        let source = Source { path: "cluster.yaml".into(), text: text.into(), folder: PathBuf::new() };
+        let occopus = Occopus::default();
+        compile(source, &Options { provider: None, image: None, agent, factories: &factories, occopus })
+    };
+    let (plain, without) = ("cluster: a\ngroups: { web: {} }\n", "cluster: a\ngroups: { web: { agent: false } }\n");
+    taken(compile_with(plain, None));
+    taken(compile_with(plain, Some(true)));
+    taken(compile_with(without, Some(true)));
+    for (text, agent) in [(plain, Some(false)), (without, None)] {
+        let rejected = compile_with(text, agent).expect_err("refused");
+        let told = messages(&rejected.diagnostics);
+        assert!(told.contains("`web` is to have no agent, and `local` makes no nodes without one yet"), "{told}");
+    }
 }

@@ -47,7 +47,7 @@ fn cluster(workers: u32, health: &str) -> Compiled {
     let definitions = [file("definitions.yaml", definitions)];
     let occopus = Occopus { definitions: NodeDefinitions::Given(&definitions), ..Occopus::default() };
     let factories: [Arc<dyn Factory>; 1] = [Arc::new(Fake)];
-    let options = Options { provider: Some("fake"), image: None, factories: &factories, occopus };
+    let options = Options { provider: Some("fake"), image: None, agent: None, factories: &factories, occopus };
     compile(file("infra.yaml", infra), &options).unwrap_or_else(|rejected| {
         panic!("{}", muster_doc::report(&rejected.diagnostics, &rejected.sources, false, 100))
     })

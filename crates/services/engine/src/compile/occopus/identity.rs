@@ -1,5 +1,8 @@
 //! Ids as Occopus has them, made from names: the same name gives the same id, in every run and on every machine.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use muster_types::{ClusterName, NodeName};
 use sha2::{Digest, Sha256};
 
@@ -13,6 +16,29 @@ pub fn infra_id(cluster: &ClusterName) -> String {
 /// The id of one node of an infrastructure. It stays with the name: a node that is made anew keeps it.
 pub fn node_id(infra_id: &str, node: &NodeName) -> String {
     uuid("node", &[infra_id, node.as_str()])
+}
+
+/// Ids of an infrastructure's nodes, each made once: every rendering asks for many.
+#[derive(Debug)]
+pub(super) struct Ids {
+    infra_id: String,
+    known: Mutex<BTreeMap<NodeName, String>>,
+}
+
+impl Ids {
+    pub(super) fn new(infra_id: &str) -> Self {
+        Self { infra_id: infra_id.to_owned(), known: Mutex::default() }
+    }
+
+    pub(super) fn of(&self, node: &NodeName) -> String {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = known.get(node) {
+            return id.clone();
+        }
+        let id = node_id(&self.infra_id, node);
+        known.insert(node.clone(), id.clone());
+        id
+    }
 }
 
 /// A UUID of version 8 (RFC 9562, section 5.8), made from a hash.

@@ -12,6 +12,7 @@ mod render;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use muster_doc::template::Templates;
 use muster_doc::{Diagnostic, SourceMap};
@@ -20,12 +21,13 @@ use muster_pki::Secrets;
 use muster_spec::{GroupSpec, Variant};
 use muster_types::{ClusterName, GroupName, NodeName};
 
-use super::assemble::{chosen_image, finish, known, reading, rejected, unknown_image, wanted};
+use super::assemble::{chosen_image, finish, known, reading, rejected, unknown_image, wanted, without_agent};
 use super::choose::{Choice, of_variant};
 use super::context::NodeValue;
 use super::group::Group;
 use super::{Compiled, Options, Rejected, Source, functions};
 
+use identity::Ids;
 pub use identity::{infra_id, node_id};
 pub use read::{DEFINITIONS_FILE, cluster_name, is_infrastructure};
 
@@ -63,6 +65,7 @@ pub struct Foreign {
     pub infra_id: String,
     pub infrastructure: Infrastructure,
     origins: BTreeMap<GroupName, Origin>,
+    ids: Arc<Ids>,
 }
 
 /// A group's node, and the ways to make it that may be taken here, in the order of the group's choices.
@@ -74,7 +77,7 @@ struct Origin {
 
 impl Foreign {
     pub fn node_id(&self, node: &NodeName) -> String {
-        node_id(&self.infra_id, node)
+        self.ids.of(node)
     }
 
     /// Which node of the infrastructure a node is one of, and how it is made. The ways take turns.
@@ -124,6 +127,7 @@ pub(super) fn compile(source: &Source, options: &Options<'_>) -> Result<Compiled
         let choices = variants.iter().map(|variant| chosen_image(of_variant(group, variant, provider), options));
         let choices: Vec<Choice> = choices.collect();
         out.extend(unknown_image(group, &choices[0], options));
+        out.extend(without_agent(group, &choices[0], options));
         groups.insert(group.name.clone(), Group::foreign(choices));
     }
     out.extend(refuse::mappings(&infrastructure));
@@ -137,7 +141,7 @@ pub(super) fn compile(source: &Source, options: &Options<'_>) -> Result<Compiled
         wanted_secrets: BTreeMap::new(),
         secrets: Secrets::default(),
         reading: reading(options),
-        occopus: Some(Foreign { infra_id, infrastructure, origins }),
+        occopus: Some(Foreign { ids: Arc::new(Ids::new(&infra_id)), infra_id, infrastructure, origins }),
     };
     finish(compiled, out)
 }
