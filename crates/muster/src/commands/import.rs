@@ -149,7 +149,7 @@ fn compiled(
     factories: &[Arc<dyn Factory>],
 ) -> Result<Compiled, Failure> {
     let occopus = Occopus { definitions, ..Occopus::default() };
-    compile::compile(source, &compile::Options { provider, image: None, factories, occopus })
+    compile::compile(source, &compile::Options { provider, image: None, agent: None, factories, occopus })
         .map_err(|rejected| Failure::Rejected { sources: rejected.sources, diagnostics: rejected.diagnostics })
 }
 
