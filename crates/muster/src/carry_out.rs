@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use muster_engine::compile::Compiled;
 use muster_engine::{Drain, Engine, Exit};
-use muster_plan::{Plan, Policy};
-use muster_types::NodeName;
+use muster_plan::{Action, Plan, Policy, Verb};
+use muster_types::{GroupName, NodeName, fold_names};
 
 use crate::commands::exec::parse_duration;
 use crate::confirm::confirm;
@@ -17,6 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::output::Printer;
 use crate::output::events::show;
 use crate::output::outcome::summary;
+use crate::plan_file::{Made, PlanFile};
 use crate::scaling::{Wanted, resolve};
 
 /// How the work is done.
@@ -28,6 +29,9 @@ pub(crate) struct Work {
     /// Nodes at work at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
+    /// Agree to losing so many machines that nobody named, where that is more than a third of the cluster
+    #[arg(long, value_name = "N")]
+    allow_destroy: Option<usize>,
     #[command(flatten)]
     draining: Draining,
 }
@@ -61,6 +65,8 @@ pub(crate) struct Order {
     pub(crate) policy: Policy,
     pub(crate) scale: Vec<Wanted>,
     pub(crate) victims: Victims,
+    /// The plan that was kept in a file, and is to be this one.
+    pub(crate) kept: Option<PlanFile>,
 }
 
 /// Which nodes leave a group that has too many.
@@ -85,6 +91,7 @@ impl Work {
         context: &Context,
     ) -> Result<ExitStatus, Failure> {
         let printer = &context.printer;
+        let asked = Asked::of(&order);
         let interrupt = Interrupt::listen(printer, order.again)?;
         let Ready { engine, events } = opened.engine(order.command, self.orders(order.policy))?;
         // Held from the plan to its end, so that nothing moves in between.
@@ -92,7 +99,14 @@ impl Work {
         scale(&engine, compiled, (&order.scale, order.victims)).await?;
         let plan = engine.plan(compiled).await?;
         announce(&plan, printer);
-        if plan.is_destructive() && !confirm("Replace or remove the nodes above?", self.yes)? {
+        if let Some(kept) = &order.kept {
+            let reality = engine.reality().await.unwrap_or_default();
+            kept.check(&Made { plan: &plan, reality: &reality, sources: &compiled.sources })?;
+        }
+        self.check_losses(&plan, &asked)?;
+        // Whoever kept the plan has read it.
+        let agreed = self.yes || order.kept.is_some();
+        if plan.is_destructive() && !confirm("Replace or remove the nodes above?", agreed)? {
             printer.note("Nothing was changed.");
             return Ok(ExitStatus::FAILED);
         }
@@ -108,6 +122,46 @@ impl Work {
         let outcome = outcome?;
         summary(&outcome, printer)?;
         Ok(interrupt.status().filter(|_| outcome.exit != Exit::Done).unwrap_or(ExitStatus(outcome.exit.code())))
+    }
+}
+
+/// What the command line names, so that its loss surprises nobody.
+struct Asked {
+    nodes: BTreeSet<NodeName>,
+    groups: BTreeSet<GroupName>,
+}
+
+impl Asked {
+    fn of(order: &Order) -> Self {
+        let mut nodes = order.policy.replace.clone();
+        if let Victims::Named(named) = &order.victims {
+            nodes.extend(named.iter().cloned());
+        }
+        Self { nodes, groups: order.scale.iter().map(|wanted| wanted.group().clone()).collect() }
+    }
+
+    fn covers(&self, action: &Action) -> bool {
+        let scaled = action.verb == Verb::Remove && self.groups.contains(&action.group);
+        scaled || self.nodes.contains(&action.node)
+    }
+}
+
+impl Work {
+    /// An edit that takes away much of a cluster may be a slip; `--yes` alone does not agree to it.
+    fn check_losses(&self, plan: &Plan, asked: &Asked) -> Result<(), Failure> {
+        let Some(lost) = plan.surprising_losses(|action| asked.covers(action)) else { return Ok(()) };
+        let count = lost.len();
+        if self.allow_destroy.is_some_and(|allowed| allowed >= count) {
+            return Ok(());
+        }
+        let nodes: Vec<NodeName> = lost.into_iter().cloned().collect();
+        let message = format!(
+            "the plan takes the machines of {count} nodes away, more than a third of the cluster: {}",
+            fold_names(nodes.iter().map(NodeName::as_str))
+        );
+        let hint =
+            format!("if that is what you want, add `--allow-destroy={count}`; else look at what changed in the file");
+        Err(Failure::usage(message, hint))
     }
 }
 

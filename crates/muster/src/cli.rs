@@ -45,6 +45,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Up(commands::up::Args),
     Plan(commands::plan::Args),
+    Drift(commands::drift::Args),
     Scale(commands::scale::Args),
     Node(commands::node::Args),
     Stop(commands::stop::Args),

@@ -63,6 +63,13 @@ impl ReadingArgs {
     }
 }
 
+impl ReadingArgs {
+    /// Whether anything is said.
+    pub(crate) fn is_given(&self) -> bool {
+        self.provider.is_some() || self.nodes.is_some() || self.image.is_some()
+    }
+}
+
 /// A cluster, with all that commands need to speak with its machines.
 pub(crate) struct Opened {
     pub(crate) name: ClusterName,

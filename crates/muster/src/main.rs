@@ -14,6 +14,7 @@ mod no_agents;
 mod occopus;
 mod output;
 mod paths;
+mod plan_file;
 mod registry;
 mod scaling;
 mod serf;
@@ -91,6 +92,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
     match command {
         Command::Up(args) => Box::pin(commands::up::run(args, context)).await,
         Command::Plan(args) => commands::plan::run(args, context).await,
+        Command::Drift(args) => commands::drift::run(args, context).await,
         Command::Validate(args) => commands::validate::run(&args, context),
         Command::Render(args) => commands::render::run(args, context).await,
         Command::Status(args) => commands::status::run(args, context).await,

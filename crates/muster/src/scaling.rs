@@ -25,6 +25,10 @@ enum Number {
 }
 
 impl Wanted {
+    pub(crate) fn group(&self) -> &GroupName {
+        &self.group
+    }
+
     /// As many fewer in each group as it is named.
     pub(crate) fn without<'g>(groups: impl Iterator<Item = &'g GroupName>) -> Vec<Self> {
         let mut fewer: BTreeMap<&GroupName, u32> = BTreeMap::new();

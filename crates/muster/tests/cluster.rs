@@ -106,9 +106,12 @@ mod lifecycle {
         assert_eq!((changed[0], changed[1]), (0, 0), "{up}");
         // Fewer: it asks, and nobody is there to answer.
         place.write("cluster.yaml", &file(1, &config("two")));
-        let refused = place.muster(&["up"]).exits(64);
+        let refused = place.muster(&["up", "--allow-destroy=2"]).exits(64);
         assert!(refused.stderr.contains("--yes") && refused.stderr.contains("web-3"), "{refused}");
-        let up = place.muster(&["up", "--yes", "--json"]).success().json();
+        // Two of three is much: a slip of the editor is not agreed to by `--yes` alone.
+        let refused = place.muster(&["up", "--yes"]).exits(64);
+        assert!(refused.stderr.contains("--allow-destroy=2") && refused.stderr.contains("web-[2-3]"), "{refused}");
+        let up = place.muster(&["up", "--yes", "--allow-destroy=2", "--json"]).success().json();
         assert_eq!(up["removed"].as_array().unwrap().len(), 2, "{up}");
         assert_eq!(ran, place.muster(&["exec", "web-1", "--", "cat", "/srv/ran"]).success().stdout);
         // A changed command cannot be run on a machine that has run another: it is replaced, after asking.

@@ -94,3 +94,53 @@ mod nodes {
         place.muster(&["down", "--yes"]).success();
     }
 }
+
+mod plans {
+    use super::*;
+
+    #[test]
+    fn what_drifts_is_told_and_put_back_and_a_kept_plan_holds_only_while_nothing_moves() {
+        if !can_make_nodes() {
+            return;
+        }
+        let place = sandbox();
+        place.write("cluster.yaml", FILE);
+        place.muster(&["up"]).success();
+        place.muster(&["scale", "web=2"]).success();
+        let none = place.muster(&["drift", "--detailed-exitcode"]).success();
+        assert!(none.stdout.contains("nothing has drifted on 3 nodes"), "{none}");
+        // By hand, on a node; and a machine that goes down.
+        let damage = "echo other > /etc/app; echo mine > /srv/mine";
+        place.muster(&["exec", "web-1", "--", "sh", "-c", damage]).success();
+        let drift = place.muster(&["drift", "--detailed-exitcode", "--json"]).exits(2).json();
+        let finding = &drift["findings"][0];
+        assert_eq!((&finding["node"], &finding["level"]), (&Value::from("web-1"), &Value::from("configuration")));
+        assert_eq!(finding["steps"], serde_json::json!(["write_files[/etc/app]"]), "{drift}");
+        let plan = place.muster(&["plan", "-o", "mend.plan"]).success();
+        assert!(plan.stdout.contains("write_files[/etc/app]"), "{plan}");
+        let path = place.work().join("mend.plan");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        let up = place.muster(&["up", "mend.plan", "--json"]).success().json();
+        let touched: Vec<&Value> = up["nodes"].as_array().unwrap().iter().filter(|node| node["changed"] != 0).collect();
+        assert_eq!((touched.len(), &touched[0]["name"]), (1, &Value::from("web-1")), "{up}");
+        let text = place.muster(&["exec", "web-1", "--", "cat", "/etc/app", "/srv/mine"]).success().stdout;
+        assert_eq!(text, "hellomine\n", "what the file does not speak of stays");
+        place.muster(&["drift", "--detailed-exitcode"]).success();
+        // It was carried out, so it does not hold any more.
+        let refused = place.muster(&["up", "mend.plan"]).exits(1);
+        assert!(refused.stderr.contains("agent web-1 was answers, with changes"), "{refused}");
+        // An edit of the file is noticed too, and so is an edit of the plan.
+        place.muster(&["plan", "-o", "none.plan"]).success();
+        place.write("cluster.yaml", &FILE.replace("hello", "welcome"));
+        let refused = place.muster(&["up", "none.plan"]).exits(1);
+        assert!(refused.stderr.contains("was edited"), "{refused}");
+        let text = fs_err::read_to_string(place.work().join("none.plan")).unwrap();
+        place.write("none.plan", &text.replace("answers", "sleeps"));
+        place.muster(&["up", "none.plan"]).exits(65);
+        place.write("other.plan", "cluster: days\n");
+        place.muster(&["up", "other.plan"]).exits(65);
+        place.muster(&["plan", "-o", "plan.json"]).exits(64);
+        place.muster(&["down", "--yes"]).success();
+    }
+}

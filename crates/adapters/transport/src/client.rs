@@ -72,7 +72,15 @@ impl AgentClient {
     }
 
     pub async fn status(&self) -> Result<StatusReply, TransportError> {
-        let call = Call::get("status", "/v1/status");
+        self.ask_status(Call::get("status", "/v1/status")).await
+    }
+
+    /// Its status, after it has compared what was configured with what is there.
+    pub async fn look(&self) -> Result<StatusReply, TransportError> {
+        self.ask_status(Call::get("status", "/v1/status?drift=true")).await
+    }
+
+    async fn ask_status(&self, call: Call) -> Result<StatusReply, TransportError> {
         let limits = &self.shared.limits;
         if let Some(mut connection) = self.pool.take() {
             match connection.json(limits, &self.endpoint.node, &call).await {

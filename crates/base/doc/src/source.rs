@@ -52,6 +52,11 @@ impl SourceMap {
     }
 
     /// Line and column, both from 1; columns count characters.
+    /// All of them, in the order in which they were added: names and texts.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|source| (source.name.as_str(), source.text.as_str()))
+    }
+
     pub fn line_column(&self, span: Span) -> (usize, usize) {
         let before = &self.text(span.source)[..span.start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

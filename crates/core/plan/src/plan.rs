@@ -154,6 +154,15 @@ impl Plan {
         self.destructive().filter(|action| !known.contains(&(&action.node, action.machine.as_ref()))).collect()
     }
 
+    /// Nodes whose machine would go though nobody asked for it, where these are more than a third of the nodes that are
+    /// there and more than one.
+    pub fn surprising_losses(&self, asked: impl Fn(&Action) -> bool) -> Option<Vec<&NodeName>> {
+        let there = self.actions.iter().filter(|action| action.machine.is_some() && !action.extra).count();
+        let lost = self.destructive().filter(|action| action.machine.is_some() && !action.extra && !asked(action));
+        let lost: Vec<&NodeName> = lost.map(|action| &action.node).collect();
+        (lost.len() > (there / 3).max(1)).then_some(lost)
+    }
+
     fn destructive(&self) -> impl Iterator<Item = &Action> {
         self.actions.iter().filter(|action| action.verb.is_destructive())
     }

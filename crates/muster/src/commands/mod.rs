@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod drift;
 pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod image;

@@ -45,7 +45,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
         (_, true) => Victims::Newest,
         _ => Victims::Highest,
     };
-    let order = Order { command: "scale", again, policy: muster_plan::Policy::default(), scale, victims };
+    let order = Order { command: "scale", again, policy: muster_plan::Policy::default(), scale, victims, kept: None };
     args.work.carry_out(order, (&compiled, &opened), context).await
 }
 

@@ -30,6 +30,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     let stopped = status.nodes.into_iter().filter(|node| node.phase == Phase::Stopped).map(|node| node.name);
     let policy = Policy { only: Some(stopped.collect()), ..Policy::default() };
     let again = format!("muster start {}", opened.name);
-    let order = Order { command: "start", again, policy, scale: Vec::new(), victims: Victims::Highest };
+    let order = Order { command: "start", again, policy, scale: Vec::new(), victims: Victims::Highest, kept: None };
     args.work.carry_out(order, (&compiled, &opened), context).await
 }

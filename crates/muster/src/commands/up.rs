@@ -9,6 +9,7 @@ use crate::commands::exec::choose;
 use crate::context::{Context, Opened, ReadingArgs};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
+use crate::plan_file::PlanFile;
 
 /// Bring a cluster to what its file says: make, start, join, configure and verify its nodes
 ///
@@ -19,7 +20,7 @@ use crate::exit::ExitStatus;
                         muster up --jsonl cluster.yaml        events as data, as they happen"
 )]
 pub(crate) struct Args {
-    /// The cluster file; cluster.yaml of this folder without it, - for standard input
+    /// The cluster file; cluster.yaml of this folder without it, - for standard input; or FILE.plan of `muster plan -o`
     file: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadingArgs,
@@ -31,17 +32,25 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Failure> {
-    let mut compiled = context.compile(args.file.as_deref(), &args.reading)?;
-    let name = args.file.as_ref().map_or_else(|| "cluster.yaml".to_owned(), |file| file.display().to_string());
-    let opened = context.create(&mut compiled).await?;
-    let policy = policy(args.replace.as_deref(), &opened).await?;
-    let order = Order {
-        command: "up",
-        again: format!("muster up {name}"),
-        policy,
-        scale: Vec::new(),
-        victims: Victims::Highest,
+    let named = args.file.as_ref().map_or_else(|| "cluster.yaml".to_owned(), |file| file.display().to_string());
+    let again = format!("muster up {named}");
+    let kept = args.file.as_deref().map(PlanFile::read).transpose()?.flatten();
+    if kept.is_some() && (args.reading.is_given() || args.replace.is_some()) {
+        let hint = "make another plan with them: `muster plan --replace NODES -o FILE.plan`";
+        let message = "`--provider`, `--nodes`, `--image` and `--replace` are part of a plan that is kept";
+        return Err(Failure::usage(message, hint));
+    }
+    let (file, reading) = match &kept {
+        Some(kept) => (Some(kept.file.as_path()), kept.reading()),
+        None => (args.file.as_deref(), args.reading),
     };
+    let mut compiled = context.compile(file, &reading)?;
+    let opened = context.create(&mut compiled).await?;
+    let policy = match &kept {
+        Some(kept) => Policy { replace: kept.replace.clone(), ..Policy::default() },
+        None => policy(args.replace.as_deref(), &opened).await?,
+    };
+    let order = Order { command: "up", again, policy, scale: Vec::new(), victims: Victims::Highest, kept };
     args.work.carry_out(order, (&compiled, &opened), context).await
 }
 

@@ -15,7 +15,7 @@ pub struct ApiError {
     pub hint: String,
 }
 
-/// `GET /v1/status`.
+/// `GET /v1/status`; with `?drift=true` the node also compares what was configured with what is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReply {
     pub version: String,
@@ -33,6 +33,10 @@ pub struct StatusReply {
     pub token_reuses: u32,
     #[serde(default)]
     pub facts: NodeFacts,
+    /// Steps of a finished configuration whose result is not there any more, such as `write_files[/etc/motd]`. Empty
+    /// where nobody asked.
+    #[serde(default)]
+    pub drifted: Vec<String>,
 }
 
 /// What a node says of itself: what it may use, not what the hardware under it has.

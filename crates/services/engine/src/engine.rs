@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_api::Event;
-use muster_plan::{Begun, BegunAction, Desired, Health, Inputs, Plan, Policy, Verb};
+use muster_plan::{Begun, BegunAction, Desired, Facts, Health, Inputs, Plan, Policy, Verb};
 use muster_provider::Provider;
 use muster_spec::OnFailure;
 use muster_store::{Intent, IntentAction, LeaseHolder, Store};
@@ -16,10 +16,11 @@ use crate::blueprint::Blueprint;
 use crate::board::Known;
 use crate::compile::DesiredNode;
 use crate::drain::Drain;
-use crate::facts::{ask_agents, facts, forget_left, leaving, members, renewals, running};
+use crate::facts::{Replies, ask_agents, facts, forget_left, leaving, members, renewals, running};
 use crate::lease::{Clock, Hold};
 use crate::link::AgentLinks;
 use crate::observe::{Observation, observe};
+use crate::reality::Reality;
 use crate::rollback::Undone;
 use crate::wishes::Wishes;
 use crate::{EngineError, Limits};
@@ -67,6 +68,8 @@ pub(crate) struct Prepared {
     pub(crate) wishes: Wishes,
     /// The plan does not speak of every node.
     pub(crate) is_partial: bool,
+    pub(crate) facts: BTreeMap<NodeName, Facts>,
+    pub(crate) replies: Replies,
     /// The lease that was held meanwhile: nobody else has changed anything since.
     generation: Option<Generation>,
 }
@@ -96,6 +99,11 @@ impl Engine {
         let plan = prepared.plan.clone();
         *self.prepared.lock().await = Some(prepared);
         Ok(plan)
+    }
+
+    /// What the last plan was made from; `None` before the first and once it was executed.
+    pub async fn reality(&self) -> Option<Reality> {
+        self.prepared.lock().await.as_ref().map(Reality::of)
     }
 
     /// How many nodes each group of the file should have now.
@@ -237,9 +245,10 @@ impl Engine {
             inputs.policy.asks_for(node) || answers
         });
         let is_partial = inputs.policy.only.is_some();
+        let facts = inputs.facts.clone();
         let plan = self.with_images(blueprint, &desired, (plan, inputs)).await;
         let renewals = renewals(&self.config, &replies, Timestamp::now());
-        Ok(Prepared { plan, desired, observation, known, renewals, wishes, generation, is_partial })
+        Ok(Prepared { plan, desired, observation, known, renewals, wishes, is_partial, facts, replies, generation })
     }
 
     /// The same plan, which also names the images that have to be made for it.

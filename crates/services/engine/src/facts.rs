@@ -25,7 +25,7 @@ pub(crate) type Replies = BTreeMap<NodeName, Result<StatusReply, LinkError>>;
 pub(crate) async fn ask_agents(config: &EngineConfig, addresses: Vec<(NodeName, IpAddr)>) -> Replies {
     let asked = addresses.into_iter().map(|(node, address)| async move {
         let link = config.links.node(&node, address);
-        let status = tokio::time::timeout(config.limits.ask, link.status()).await;
+        let status = tokio::time::timeout(config.limits.ask, link.look()).await;
         let status = status.unwrap_or_else(|_| {
             let reason = format!("no answer within {} s", config.limits.ask.as_secs_f32());
             Err(LinkError::Unreachable { reason })
@@ -157,6 +157,7 @@ pub(crate) fn facts(
                 return Err(EngineError::Render { node: node.name.clone(), diagnostics });
             }
         };
+        let change = with_drift(change, reply.and_then(|reply| reply.as_ref().ok()));
         let health = match reply {
             None => Health::Unasked,
             Some(Ok(_)) => Health::Answers,
@@ -233,6 +234,17 @@ fn change(rendered: &Rendered, record: Option<&NodeRecord>, status: Option<&Stat
             Some((_, document)) => between(document, &rendered.document),
             None => apply("its configuration changed"),
         },
+    }
+}
+
+/// What was configured and is not there any more is put right by the same document once more.
+fn with_drift(change: Change, status: Option<&StatusReply>) -> Change {
+    let drifted = status.map(|status| status.drifted.clone()).filter(|drifted| !drifted.is_empty());
+    match (drifted, change) {
+        (Some(steps), Change::None | Change::Later { .. }) => {
+            Change::Apply { steps, reason: "what was configured on it has been changed".to_owned() }
+        }
+        (_, change) => change,
     }
 }
 

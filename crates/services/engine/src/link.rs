@@ -64,6 +64,11 @@ pub type LinkStream<T> = Pin<Box<dyn Stream<Item = Result<T, LinkError>> + Send>
 pub trait AgentLink: Send + Sync {
     async fn status(&self) -> Result<StatusReply, LinkError>;
 
+    /// The same, after a comparison of what was configured with what is there.
+    async fn look(&self) -> Result<StatusReply, LinkError> {
+        self.status().await
+    }
+
     /// Verifies the node's proof, signs its key, hands the certificate over. Repeating it after a lost reply succeeds.
     async fn enrol(&self, token: &Redacted<String>) -> Result<(), LinkError>;
 

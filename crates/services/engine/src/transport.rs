@@ -80,6 +80,10 @@ impl AgentLink for TransportLink {
         self.client.status().await.map_err(LinkError::from)
     }
 
+    async fn look(&self) -> Result<StatusReply, LinkError> {
+        self.client.look().await.map_err(LinkError::from)
+    }
+
     async fn enrol(&self, token: &Redacted<String>) -> Result<(), LinkError> {
         self.client.enrol(token, |offer| self.sign(&offer.csr)).await.map_err(LinkError::from)
     }

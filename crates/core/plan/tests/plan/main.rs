@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests do")]
 
 mod fixture;
+mod losses;
 mod model;
 
 #[test]

@@ -107,7 +107,7 @@ async fn work(verb: &'static str, worked: Worked, context: &Context) -> Result<E
         _ => {}
     }
     let again = format!("muster node {verb} {}", worked.chosen.nodes);
-    let order = Order { command: "node", again, policy, scale, victims };
+    let order = Order { command: "node", again, policy, scale, victims, kept: None };
     worked.work.carry_out(order, (&compiled, &opened), context).await
 }
 

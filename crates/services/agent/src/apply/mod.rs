@@ -48,6 +48,8 @@ use worker::{Mode, Worker};
 
 /// How long a new document waits for the boot commands of the last one.
 const BOOT_WAIT: Duration = Duration::from_secs(10);
+/// Steps that are told of at the most when what they made is not there any more.
+const DRIFTED_MAX: usize = 256;
 
 /// Where the applier works, and what it has to know of the machine.
 #[derive(Debug, Clone)]
@@ -162,6 +164,17 @@ impl Applier {
         self.shared.lock().run.clone().map(|run| run.config_state())
     }
 
+    /// Steps of a finished document whose result is not there any more. Only looks; on a thread of its own, since there
+    /// may be much to look at.
+    pub async fn drifted(&self) -> Vec<String> {
+        let shared = Arc::clone(&self.shared);
+        let looked = tokio::task::spawn_blocking(move || shared.drifted()).await;
+        looked.unwrap_or_else(|error| {
+            tracing::error!(%error, "the look at what was configured failed");
+            Vec::new()
+        })
+    }
+
     /// The last lines that the steps of the document printed, or one of them; with `follow` also what comes until the
     /// document is done.
     #[expect(clippy::unused_async, reason = "a caller need not know that nothing waits here today")]
@@ -193,6 +206,22 @@ impl Applier {
 }
 
 impl Shared {
+    fn drifted(&self) -> Vec<String> {
+        let (run, facts) = {
+            let state = self.lock();
+            let run = state.run.clone().filter(|_| !state.busy);
+            (run, state.journal.facts().clone())
+        };
+        let Some(run) = run.filter(|_| matches!(facts.finished, Some((ConfigPhase::Done, _)))) else {
+            return Vec::new();
+        };
+        let drifted = run.converging().iter().filter(|step| {
+            let done = facts.done(step.id.as_str(), step.hash.as_str());
+            done.is_some_and(|done| !done.memo.adjusted && !steps::holds(&self.machine, &step.kind, &done.memo))
+        });
+        drifted.take(DRIFTED_MAX).map(|step| step.id.as_str().to_owned()).collect()
+    }
+
     fn order(self: &Arc<Self>, request: ApplyRequest) -> Result<mpsc::Receiver<ApplyEvent>, ApplyRefusal> {
         let mut state = self.lock();
         let newest = state.journal.facts().generation;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use muster_api::{ApplyEvent, ConfigPhase, ConfigState, LogLine, StepOutcome, StepState};
-use muster_cloudinit::{Class, Document, Section, StepKind};
+use muster_cloudinit::{Class, Document, Section, Step, StepKind};
 use muster_stdx::{OnError, Supervisor};
 use tokio::sync::{mpsc, watch};
 
@@ -76,6 +76,8 @@ impl LogEnd {
 pub(super) struct Run {
     hash: String,
     of_boot: bool,
+    /// Steps whose result can be looked at.
+    converging: Vec<Step>,
     state: Mutex<State>,
     /// Counts changes; followers wait for the next.
     version: watch::Sender<u64>,
@@ -100,7 +102,8 @@ impl Run {
             written: Position::default(),
         });
         let state = State { slots: slots.collect(), warnings, finished: None };
-        Self { hash, of_boot: false, state: Mutex::new(state), version: watch::Sender::new(0) }
+        let converging = document.steps.iter().filter(|step| step.class == Class::Converge).cloned().collect();
+        Self { hash, of_boot: false, converging, state: Mutex::new(state), version: watch::Sender::new(0) }
     }
 
     pub(super) fn of_boot(self) -> Self {
@@ -133,6 +136,10 @@ impl Run {
                 return;
             }
         }
+    }
+
+    pub(super) fn converging(&self) -> &[Step] {
+        &self.converging
     }
 
     pub(super) fn hash(&self) -> &str {

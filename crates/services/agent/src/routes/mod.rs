@@ -6,7 +6,8 @@ mod work;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router, middleware};
@@ -81,7 +82,18 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .with_state(Arc::clone(shared))
 }
 
-async fn status(State(shared): State<Arc<Shared>>) -> Json<StatusReply> {
+#[derive(Debug, Default, serde::Deserialize)]
+struct StatusQuery {
+    #[serde(default)]
+    drift: bool,
+}
+
+async fn status(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<StatusQuery>, QueryRejection>,
+) -> Json<StatusReply> {
+    let asked = query.is_ok_and(|Query(query)| query.drift);
+    let drifted = if asked { shared.applier.drifted().await } else { Vec::new() };
     let summary = shared.identity.summary();
     Json(StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -95,6 +107,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<StatusReply> {
         config: shared.applier.state(),
         token_reuses: summary.token_reuses,
         facts: shared.facts.clone(),
+        drifted,
     })
 }
 

@@ -6,6 +6,7 @@ mod baking;
 mod cost;
 mod crash;
 mod drain;
+mod drift;
 mod facts;
 mod failures;
 mod follow;

@@ -40,7 +40,13 @@ async fn what_drifted_is_repaired() {
     fs_err::set_permissions(node.root().join("m"), std::fs::Permissions::from_mode(0o644)).unwrap();
     node.write("p", "theirs\nmore\n");
     fs_err::remove_dir_all(node.root().join("gone")).unwrap();
+    let journal = || fs_err::read(node.state_dir().join("apply/journal")).unwrap();
+    let before = journal();
+    let drifted = ["write_files[/a]", "write_files[/m]", "write_files[/p]", "write_files[/gone/x]"];
+    assert_eq!(agent.applier.drifted().await, drifted);
+    assert_eq!((journal(), node.read("a")), (before, "other".to_owned()), "it only looks");
     assert_eq!(last(&agent.apply(document).await), "Done 4/4");
+    assert_eq!(agent.applier.drifted().await, [""; 0]);
     assert_eq!((node.read("a"), node.read("p")), ("a".to_owned(), "theirs\nmore\nours\n".to_owned()));
     assert_eq!(fs_err::metadata(node.root().join("m")).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(node.read("gone/x"), "x");
@@ -56,6 +62,7 @@ async fn what_a_command_changed_is_not_put_back() {
     let agent = node.agent();
     let words = agent.apply(&document("PORT")).await;
     assert!(words.iter().any(|word| word.contains("a command has changed what this step made")), "{words:?}");
+    assert_eq!(agent.applier.drifted().await, [""; 0], "a command of the document meant it so");
     assert_eq!(last(&agent.apply(&document("PORT")).await), "Done 0/2");
     assert_eq!(node.read("conf"), "port=80");
     assert_eq!(last(&agent.apply(&document("8080")).await), "Done 1/2", "a changed file is written all the same");

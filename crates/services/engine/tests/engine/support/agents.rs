@@ -46,6 +46,8 @@ pub(crate) struct Memory {
     pub(crate) asked_to_apply: u32,
     pub(crate) config: Option<(String, ConfigPhase)>,
     pub(crate) document: String,
+    /// Steps whose result somebody has changed on the node.
+    pub(crate) drifted: Vec<String>,
     /// What the node says of itself.
     pub(crate) facts: NodeFacts,
     generation: Generation,
@@ -94,6 +96,13 @@ impl Agents {
         let machines = self.cloud.machines();
         let machine = machines.into_iter().find(|machine| machine.name.as_str() == node).unwrap();
         self.lock().machines.entry(machine.id).or_default().facts.cpus = cpus;
+    }
+
+    /// Somebody changes on the node what this step made.
+    pub(crate) fn damage(&self, node: &str, step: &str) {
+        let machines = self.cloud.machines();
+        let machine = machines.into_iter().find(|machine| machine.name.as_str() == node).unwrap();
+        self.lock().machines.entry(machine.id).or_default().drifted.push(step.to_owned());
     }
 
     /// On all nodes together, also on machines that are gone.
@@ -187,6 +196,7 @@ impl AgentLink for Link {
             config: memory.config.map(|(hash, phase)| ConfigState { hash, phase, steps: Vec::new() }),
             token_reuses: 0,
             facts: memory.facts,
+            drifted: memory.drifted,
         })
     }
 
@@ -231,6 +241,9 @@ impl AgentLink for Link {
         memory.asked_to_apply += 1;
         let is_done = memory.config == Some((request.hash.clone(), ConfigPhase::Done));
         let phase = if fails { ConfigPhase::Failed } else { ConfigPhase::Done };
+        if !fails {
+            memory.drifted.clear();
+        }
         if !is_done {
             memory.applied.push(request.hash.clone());
             memory.config = Some((request.hash.clone(), phase));
