@@ -88,7 +88,7 @@ impl PlanFile {
     /// How the cluster file is read.
     pub(crate) fn reading(&self) -> ReadingArgs {
         let (provider, nodes, image) = (Some(self.provider.clone()), self.nodes.clone(), self.image.clone());
-        ReadingArgs { provider, nodes, image }
+        ReadingArgs { provider, nodes, image, ..ReadingArgs::default() }
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
