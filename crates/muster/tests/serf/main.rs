@@ -4,4 +4,5 @@
 
 mod agents;
 mod commands;
+mod gislab;
 mod views;

@@ -1,5 +1,6 @@
 //! The command line of Serf: its commands, flags, texts and exit codes, so that scripts run unchanged.
 
+mod agent;
 mod flags;
 mod go;
 mod help;
@@ -110,10 +111,16 @@ async fn dispatch(environment: &Environment, arguments: &[String], terminal: &mu
         Ok(flags) => flags,
         Err(mistake) => {
             terminal.error_line(&mistake)?;
-            terminal.line(help::command(program, command))?;
+            let help = help::command(program, command);
+            // What an agent says begins so.
+            let head = if let Action::Agent = command.action { "==> " } else { "" };
+            terminal.line(format!("{head}{help}"))?;
             return Err(Stop::Exit(1));
         }
     };
+    if let Action::Agent = command.action {
+        return agent::run(&flags, program, terminal).await;
+    }
     let interrupt = &environment.interrupt;
     let mut call = Call { command, flags, environment, terminal };
     let on_interrupt = matches!(command.action, Action::Asking).then_some(Stop::Exit(130));

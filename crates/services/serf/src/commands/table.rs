@@ -1,5 +1,6 @@
 //! Serf's commands and their flags.
 
+use super::agent::AGENT;
 use super::flags::{Flag, Kind};
 use super::{Stop, Terminal, info};
 
@@ -18,22 +19,24 @@ pub(crate) enum Action {
     Plain(fn(&mut Terminal<'_>) -> Result<(), Stop>),
     /// One request.
     Asking,
+    /// Becomes an agent.
+    Agent,
     /// Goes on until it is interrupted, and says itself how it ends then.
     Watching,
 }
 
 impl Command {
     pub(crate) fn flags(&self) -> impl Iterator<Item = &'static Flag> {
-        let asks = !matches!(self.action, Action::Plain(_));
+        let asks = matches!(self.action, Action::Asking | Action::Watching);
         self.own_flags.iter().chain(asks.then_some(&RPC_FLAGS).into_iter().flatten())
     }
 }
 
 pub(crate) fn find(name: &str) -> Option<&'static Command> {
-    COMMANDS.iter().find(|command| command.name == name)
+    COMMANDS.into_iter().find(|command| command.name == name)
 }
 
-const fn flag(name: &'static str, kind: Kind, value: &'static str, help: &'static str) -> Flag {
+pub(super) const fn flag(name: &'static str, kind: Kind, value: &'static str, help: &'static str) -> Flag {
     Flag { name, kind, value, help }
 }
 
@@ -44,8 +47,10 @@ static RPC_FLAGS: [Flag; 2] = [
 
 const FORMAT: Flag = flag("format", Kind::Text, "=text", "text or json.");
 
-pub(crate) static COMMANDS: [Command; 14] = [
-    Command {
+/// In the order of the help.
+pub(crate) static COMMANDS: [&Command; 15] = [
+    &AGENT,
+    &Command {
         name: "event",
         synopsis: "Send a custom event through the Serf cluster",
         usage: "[options] name [payload]",
@@ -58,7 +63,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         )],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "force-leave",
         synopsis: "Forces a member of the cluster to enter the \"left\" state",
         usage: "[options] name",
@@ -66,7 +71,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         own_flags: &[flag("prune", Kind::Bool, "", "Take the member out of the list at once.")],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "info",
         synopsis: "Provides debugging information for operators",
         usage: "[options]",
@@ -74,7 +79,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         own_flags: &[FORMAT],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "join",
         synopsis: "Tell Serf agent to join cluster",
         usage: "[options] address ...",
@@ -82,7 +87,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         own_flags: &[flag("replay", Kind::Bool, "", "Handle events that were sent before the join.")],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "keygen",
         synopsis: "Generates a new encryption key",
         usage: "",
@@ -90,7 +95,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         own_flags: &[],
         action: Action::Plain(info::keygen),
     },
-    Command {
+    &Command {
         name: "keys",
         synopsis: "Manipulate the internal encryption keyring used by Serf",
         usage: "[options]...",
@@ -104,7 +109,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         ],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "leave",
         synopsis: "Gracefully leaves the Serf cluster and shuts down",
         usage: "[options]",
@@ -112,7 +117,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         own_flags: &[],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "members",
         synopsis: "Lists the members of a Serf cluster",
         usage: "[options]",
@@ -127,7 +132,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         ],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "monitor",
         synopsis: "Stream logs from a Serf agent",
         usage: "[options]",
@@ -135,7 +140,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         own_flags: &[flag("log-level", Kind::Text, "=info", "trace, debug, info, warn or err.")],
         action: Action::Watching,
     },
-    Command {
+    &Command {
         name: "query",
         synopsis: "Send a query to the Serf cluster",
         usage: "[options] name [payload]",
@@ -150,7 +155,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         ],
         action: Action::Watching,
     },
-    Command {
+    &Command {
         name: "reachability",
         synopsis: "Test network reachability",
         usage: "[options]",
@@ -158,7 +163,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         own_flags: &[flag("verbose", Kind::Bool, "", "Show each sign, and times.")],
         action: Action::Watching,
     },
-    Command {
+    &Command {
         name: "rtt",
         synopsis: "Estimates network round trip time between nodes",
         usage: "[options] node1 [node2]",
@@ -167,7 +172,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         own_flags: &[],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "tags",
         synopsis: "Modify tags of a running Serf agent",
         usage: "[options] ...",
@@ -178,7 +183,7 @@ pub(crate) static COMMANDS: [Command; 14] = [
         ],
         action: Action::Asking,
     },
-    Command {
+    &Command {
         name: "version",
         synopsis: "Prints the Serf version",
         usage: "",
