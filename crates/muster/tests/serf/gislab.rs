@@ -34,7 +34,7 @@ fn machines_follow_the_events_of_gis_lab() {
     if !can_make_nodes() {
         return;
     }
-    let place = Sandbox::new(env!("CARGO_BIN_EXE_muster"));
+    let place = Sandbox::alone(env!("CARGO_BIN_EXE_muster"));
     let before = place.traces();
     place.write("cluster.yaml", CLUSTER);
     place.muster(&["up", "--yes"]).success();

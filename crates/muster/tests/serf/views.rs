@@ -25,8 +25,14 @@ fn lines_of_gis_lab_run_unchanged() {
     if !real_is_there() {
         return;
     }
+    for program in [Program::Real, Program::Ours] {
+        lines_run_on(program);
+    }
+}
+
+fn lines_run_on(program: Program) {
     let handler = "query:uptime=echo up 3 days";
-    let server = Agent::start(Program::Real, "server.gis.lab", &["-tag", "role=server", "-event-handler", handler]);
+    let server = Agent::start(program, "server.gis.lab", &["-tag", "role=server", "-event-handler", handler]);
     let _clients = ["c50", "c51"].map(|name| {
         Agent::start(Program::Real, name, &["-tag", "role=client", "-tag", "worker=yes", "-join", &server.bind])
     });
@@ -54,12 +60,18 @@ fn lines_of_gis_lab_run_unchanged() {
 
 #[test]
 fn a_client_of_python_sees_the_same_members() {
+    for program in [Program::Real, Program::Ours] {
+        python_sees_members_of(program);
+    }
+}
+
+fn python_sees_members_of(program: Program) {
     let python = match muster_testkit::python(env!("CARGO_TARGET_TMPDIR"), "serfclient-1.0", &["serfclient==1.0.0"]) {
         Ok(python) if real_is_there() => python,
         Ok(_) => return,
         Err(reason) => return muster_testkit::skipped(&format!("no serfclient: {reason}")),
     };
-    let server = Agent::start(Program::Real, "server.gis.lab", &["-tag", "role=server"]);
+    let server = Agent::start(program, "server.gis.lab", &["-tag", "role=server"]);
     let _client = Agent::start(Program::Real, "c50", &["-tag", "role=client", "-join", &server.bind]);
     server.wait_for_members(2);
     let script = "
@@ -89,10 +101,16 @@ fn a_key_for_the_rpc_is_asked_for() {
     if !real_is_there() {
         return;
     }
+    for program in [Program::Real, Program::Ours] {
+        key_is_asked_for_by(program);
+    }
+}
+
+fn key_is_asked_for_by(program: Program) {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("auth.json");
     fs_err::write(&config, r#"{"rpc_auth": "secret"}"#).unwrap();
-    let agent = Agent::start(Program::Real, "n1", &["-config-file", config.to_str().unwrap()]);
+    let agent = Agent::start(program, "n1", &["-config-file", config.to_str().unwrap()]);
     for words in [&["members"][..], &["info"], &["event", "x"], &["keys", "-list"], &["query", "x"], &["leave"]] {
         let (real, ours) = (agent.ask(Program::Real, words), agent.ask(Program::Ours, words));
         assert_eq!((real.code, &real.stdout), (ours.code, &ours.stdout), "{words:?}");
