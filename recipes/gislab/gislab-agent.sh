@@ -13,7 +13,10 @@ link() {
     mkdir -p /var/lib/gislab
     for name in serf gislab-cluster; do
         ln -sfn "$program" "/etc/gislab/bin/$name"
-        test -e "/usr/local/bin/$name" || ln -s "$program" "/usr/local/bin/$name" 2>/dev/null || by_profile
+    done
+    for file in /etc/gislab/bin/*; do
+        name=/usr/local/bin/${file##*/}
+        test -e "$name" || ln -s "$file" "$name" 2>/dev/null || by_profile
     done
 }
 
