@@ -18,7 +18,7 @@ struct Need {
 }
 
 /// Everything beyond what each Debian has. A line goes when its last test does.
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     Need { program: "git", package: "git", why: "the tidy test asks it which files belong to the project" },
     Need { program: "cc", package: "gcc", why: "SQLite and AWS-LC are C, built with the program" },
     Need { program: "unshare", package: "util-linux", why: "the testkit's own tests make namespaces with it" },
@@ -26,6 +26,11 @@ const NEEDS: [Need; 8] = [
     Need { program: "stty", package: "coreutils", why: "tests of terminals ask it for the size" },
     Need { program: "mmdebstrap", package: "mmdebstrap", why: "images of Debian 12 are made with it" },
     Need { program: "ping", package: "iputils-ping", why: "nodes of Occopus' ping tutorials call it" },
+    Need {
+        program: "python3",
+        package: "python3-venv",
+        why: "a container's web server, and what peers are told again in",
+    },
     Need { program: "useradd", package: "passwd", why: "tests of cloud-config make users on nodes" },
 ];
 

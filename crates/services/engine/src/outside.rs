@@ -58,8 +58,9 @@ impl NodeRun<'_> {
             self.run.hold.check()?;
             let Some(missed) = target.round(outside).await else { return Ok(()) };
             let until = *deadline.get_or_insert_with(|| Instant::now() + outside.timeout);
-            let pause = backoff.pause();
-            if Instant::now() + pause >= until {
+            // There is a last look when time is up.
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Err(self.gave_up(missed, link, outside.timeout).await.into());
             }
             let words = format!("{}: {}", missed.probe, missed.reason);
@@ -67,7 +68,7 @@ impl NodeRun<'_> {
                 self.enter(Phase::Checking, &words).await;
                 told = words;
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(backoff.pause().min(left)).await;
         }
     }
 
