@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_gossip::{
     ConfigError, Event, Gossip, JoinFailure, JoinOptions, KeyOperation, KeyReport, Operation, QueryError, QueryId,
@@ -39,13 +40,15 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Answers {
     pub query: QueryId,
-    answers: mpsc::Receiver<Answer>,
+    /// Until then answers are taken; it may end before.
+    pub timeout: Duration,
+    queue: mpsc::Receiver<Answer>,
 }
 
 impl Answers {
     /// `None` after `Answer::Done`.
     pub async fn next(&mut self) -> Option<Answer> {
-        self.answers.recv().await
+        self.queue.recv().await
     }
 }
 
@@ -183,10 +186,11 @@ impl Handle {
 
     pub async fn query(&self, request: QueryRequest) -> Result<Result<Answers, QueryError>, Stopped> {
         self.order(move |member, now| {
+            let timeout = request.timeout.unwrap_or_else(|| member.gossip.default_query_timeout());
             let query = member.gossip.query(now, request)?;
-            let (asking, answers) = mpsc::channel(ANSWERS_MAX);
+            let (asking, queue) = mpsc::channel(ANSWERS_MAX);
             member.asking.insert(query, asking);
-            Ok(Answers { query, answers })
+            Ok(Answers { query, timeout, queue })
         })
         .await
     }

@@ -4,7 +4,6 @@
 
 mod examples;
 mod files;
-mod import;
 mod links;
 
 use muster_testkit::Sandbox;

@@ -8,7 +8,7 @@ use super::service::Agent;
 pub(crate) fn facts(agent: &Agent, rpc: SocketAddr) -> Vec<String> {
     let settings = &agent.settings;
     let mut facts =
-        vec![("Node name", format!("'{}'", settings.name)), ("Bind addr", format!("'{}'", agent.gossip_address))];
+        vec![("Node name", format!("'{}'", settings.name)), ("Bind addr", format!("'{}'", agent.gossip_address()))];
     if settings.advertise_given {
         facts.push(("Advertise addr", format!("'{}'", settings.advertise)));
     }

@@ -82,15 +82,18 @@ impl Retry {
                     handle.log().line(Level::Info, line);
                     return Ok(());
                 }
-                Err(_) => attempts += 1,
+                Err(error) => {
+                    attempts += 1;
+                    let seconds = self.interval.as_secs();
+                    let line = format!("agent: Join failed: {error}, retrying in {seconds}s");
+                    handle.log().line(Level::Warn, line);
+                }
             }
             if self.max.is_some_and(|max| attempts > max) {
                 handle.log().line(Level::Err, "agent: maximum retry join attempts made, exiting");
                 handle.fail();
                 return Ok(());
             }
-            let seconds = self.interval.as_secs();
-            handle.log().line(Level::Warn, format!("agent: Join failed, retrying in {seconds}s"));
             tokio::time::sleep(self.interval).await;
         }
     }

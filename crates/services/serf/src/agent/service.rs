@@ -42,7 +42,7 @@ pub struct Agent {
     gossip: muster_gossip_net::Service,
     notices: mpsc::Receiver<Notice>,
     snapshot: Vec<SocketAddr>,
-    pub(crate) gossip_address: SocketAddr,
+    gossip_address: SocketAddr,
     listeners: Listeners,
 }
 
@@ -115,6 +115,11 @@ impl Agent {
             self.listeners.metrics = Some(bound.map_err(|error| AgentError::Metrics(failed(address, &error)))?);
         }
         Ok(address)
+    }
+
+    /// Where it hears the gossip, with the port that was chosen.
+    pub fn gossip_address(&self) -> SocketAddr {
+        self.gossip_address
     }
 
     /// Where figures are shown.

@@ -24,6 +24,7 @@ pub(crate) async fn query(call: &mut Call<'_, '_>) -> Result<(), Stop> {
         return call.fail("Relay factor must be between 0 and 255");
     };
     let query = Query {
+        end_early: true,
         filter_nodes: call.flags.list("node"),
         filter_tags,
         name,

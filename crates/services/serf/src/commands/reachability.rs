@@ -28,7 +28,8 @@ pub(crate) async fn reachability(call: &mut Call<'_, '_>) -> Result<(), Stop> {
     let alive = members.iter().filter(|member| member.status == "alive");
     let alive: BTreeSet<String> = alive.map(|member| member.name.clone()).collect();
     call.line(format!("Total members: {}, live members: {}", members.len(), alive.len()))?;
-    let sent = client.query(Query { name: PING.to_owned(), request_ack: true, ..Query::default() }).await;
+    let sent =
+        client.query(Query { end_early: true, name: PING.to_owned(), request_ack: true, ..Query::default() }).await;
     call.done("Error sending query", sent)?;
     call.line("Starting reachability test...")?;
     let start = Instant::now();

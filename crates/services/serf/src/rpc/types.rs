@@ -48,6 +48,9 @@ records! {
     Monitor { "LogLevel" => log_level: String, }
     Stop { "Stop" => stop: u64, }
     Query {
+        /// Ours: `done` may come as soon as all have answered. The real command loses answers that come right before it,
+        /// so who does not ask for it is told at the deadline.
+        "EndEarly" => end_early: bool,
         "FilterNodes" => filter_nodes: Vec<String>,
         "FilterTags" => filter_tags: BTreeMap<String, String>,
         "Name" => name: String,

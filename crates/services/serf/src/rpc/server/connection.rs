@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster_gossip::QueryId;
 use muster_stdx::{OnError, Supervisor};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -51,14 +51,24 @@ pub(super) struct QueriesInner {
     pub(super) pending: BTreeMap<u64, (QueryId, Instant)>,
 }
 
-/// Bytes on their way to the client.
+/// Bytes on their way to the client, and who waits until they are out.
+type Parcel = (Vec<u8>, Option<oneshot::Sender<()>>);
+
 #[derive(Debug, Clone)]
-pub(super) struct Outbox(mpsc::Sender<Vec<u8>>);
+pub(super) struct Outbox(mpsc::Sender<Parcel>);
 
 impl Outbox {
     /// `false` if the client is gone.
     pub(super) async fn send(&self, bytes: Vec<u8>) -> bool {
-        self.0.send(bytes).await.is_ok()
+        self.0.send((bytes, None)).await.is_ok()
+    }
+
+    /// Until they are written, or the client is gone.
+    pub(super) async fn deliver(&self, bytes: Vec<u8>) {
+        let (written, delivered) = oneshot::channel();
+        if self.0.send((bytes, Some(written))).await.is_ok() {
+            delivered.await.ok();
+        }
     }
 }
 
@@ -70,7 +80,7 @@ where
     let (out, outbox) = mpsc::channel(OUTBOX_MAX);
     let token = CancellationToken::new();
     let gone = token.clone();
-    let (written, all_written) = tokio::sync::oneshot::channel();
+    let (written, all_written) = oneshot::channel();
     supervisor.spawn("rpc writer", OnError::Log, async move {
         let wrote = write(output, outbox).await;
         gone.cancel();
@@ -99,11 +109,14 @@ where
     served
 }
 
-async fn write<S: AsyncWrite>(mut output: WriteHalf<S>, mut outbox: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
-    while let Some(bytes) = outbox.recv().await {
+async fn write<S: AsyncWrite>(mut output: WriteHalf<S>, mut outbox: mpsc::Receiver<Parcel>) -> io::Result<()> {
+    while let Some((bytes, delivered)) = outbox.recv().await {
         match timeout(WRITE_LIMIT, output.write_all(&bytes)).await {
             Ok(written) => written?,
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+        if let Some(delivered) = delivered {
+            delivered.send(()).ok();
         }
     }
     output.shutdown().await

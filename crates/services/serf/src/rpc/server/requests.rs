@@ -127,13 +127,9 @@ impl Connection {
     async fn leave(&self, seq: u64) -> Flow {
         self.agent.log().line(Level::Info, "agent.ipc: Graceful leave triggered");
         let left = self.agent.leave().await;
-        self.answer_result(seq, &left).await;
-        // What was answered must be out before the agent is.
-        let (agent, supervisor) = (self.agent.clone(), self.supervisor.clone());
-        supervisor.spawn("end after a leave", muster_stdx::OnError::Log, async move {
-            agent.shut_down();
-            Ok::<_, std::convert::Infallible>(())
-        });
+        // It must be out before the agent ends, which ends this connection too.
+        self.out.deliver(crate::rpc::codec::encode_answer(seq, &error_text(&left))).await;
+        self.agent.shut_down();
         Flow::Close
     }
 
@@ -149,10 +145,12 @@ impl Connection {
             relay_factor: query.relay_factor,
             timeout,
         };
+        let asked = Instant::now();
         match self.agent.query(request).await {
             Ok(answers) => {
                 self.answer(seq, "").await;
-                self.tell_answers(seq, answers);
+                let until = (!query.end_early).then(|| asked + answers.timeout);
+                self.tell_answers(seq, answers, until);
                 Flow::Continue
             }
             Err(error) => self.answer(seq, &error.to_string()).await,
@@ -228,6 +226,7 @@ impl MemberFilter {
 
 /// Between `^` and `$`, which bind closer than `|`, as in the real agent.
 fn expression(text: &str) -> Result<Regex, String> {
-    let built = regex::RegexBuilder::new(&format!("^{text}$")).size_limit(EXPRESSION_SIZE_MAX).build();
-    built.map_err(|error| error.to_string())
+    let build = |text: &str| regex::RegexBuilder::new(text).size_limit(EXPRESSION_SIZE_MAX).build();
+    // By itself first: `^` would be something that `*.` can repeat.
+    build(text).and_then(|_| build(&format!("^{text}$"))).map_err(|error| error.to_string())
 }

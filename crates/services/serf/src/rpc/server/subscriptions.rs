@@ -70,15 +70,26 @@ impl Connection {
         });
     }
 
-    pub(super) fn tell_answers(&self, seq: u64, mut answers: Answers) {
-        let out: Outbox = self.out.clone();
+    /// With a time, the end is not told before.
+    pub(super) fn tell_answers(&self, seq: u64, mut answers: Answers, until: Option<Instant>) {
+        let (out, log): (Outbox, _) = (self.out.clone(), self.agent.log().clone());
         self.spawn("rpc query", self.token.child_token(), async move {
             loop {
                 let (kind, from, payload) = match answers.next().await {
                     Some(Answer::Ack { from }) => ("ack", from, Bytes::new()),
                     Some(Answer::Response { from, payload }) => ("response", from, payload.into()),
-                    Some(Answer::Done(_)) | None => ("done", String::new(), Bytes::new()),
+                    Some(Answer::Done(outcome)) => {
+                        if !outcome.silent.is_empty() {
+                            let silent = outcome.silent.join(", ");
+                            log.line(Level::Info, format!("agent: Query ended without all answers: {silent}"));
+                        }
+                        ("done", String::new(), Bytes::new())
+                    }
+                    None => ("done", String::new(), Bytes::new()),
                 };
+                if let Some(until) = until.filter(|_| kind == "done") {
+                    tokio::time::sleep_until(until).await;
+                }
                 let record = types::QueryRecord { from, payload, kind: kind.to_owned() };
                 if !out.send(encode_response(seq, "", Some(&record))).await || kind == "done" {
                     return;
