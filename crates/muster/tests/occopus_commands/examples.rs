@@ -33,6 +33,10 @@ fn the_examples_of_the_guide_build_scale_and_go() {
     let told =
         place.muster(&["-c", "ping", "exec", "ping-sender-2", "--", "cat", "/tmp/ping-result.txt"]).success().stdout;
     assert!(told.contains(&format!("64 bytes from {address}")), "{told}");
+    // A cluster file made of it takes the running cluster over as it is.
+    place.muster(&["import", "occopus", &example("ping"), "--provider", "local"]).success();
+    let plan = place.muster(&["plan", "--detailed-exitcode", "cluster.yaml"]).success();
+    assert!(plan.stdout.contains("Nothing to do"), "{plan}");
     place.muster(&["down", "--yes", "helloworld"]).success();
     place.muster(&["down", "--yes", "ping"]).success();
 }
