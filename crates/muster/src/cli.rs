@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Status(commands::status::Args),
     Ls(commands::ls::Args),
     Logs(commands::logs::Args),
+    Audit(commands::audit::Args),
     Exec(commands::exec::Args),
     Shell(commands::shell::Args),
     Down(commands::down::Args),

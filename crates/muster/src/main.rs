@@ -97,6 +97,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Render(args) => commands::render::run(args, context).await,
         Command::Status(args) => commands::status::run(args, context).await,
         Command::Ls(args) => commands::ls::run(args, context).await,
+        Command::Audit(args) => commands::audit::run(args, context).await,
         Command::Logs(args) => commands::logs::run(args, context).await,
         Command::Scale(args) => Box::pin(commands::scale::run(args, context)).await,
         Command::Node(args) => Box::pin(commands::node::run(args, context)).await,
@@ -110,7 +111,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Recipe(args) => commands::recipe::run(&args, context),
         Command::Doctor(args) => commands::doctor::run(&args, context),
         Command::Import(args) => commands::import::run(&args, context),
-        Command::Explain(args) => commands::explain::run(&args, context),
+        Command::Explain(args) => commands::explain::run(&args, context).await,
         Command::SetupLinks(args) => commands::setup_links::run(&args, context),
         Command::GenerateReference => Ok(commands::reference::run(context)),
         Command::Serf { .. }

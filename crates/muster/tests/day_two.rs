@@ -141,6 +141,21 @@ mod plans {
         place.write("other.plan", "cluster: days\n");
         place.muster(&["up", "other.plan"]).exits(65);
         place.muster(&["plan", "-o", "plan.json"]).exits(64);
+        let explained = place.muster(&["explain", "web-1", "--json"]).success().json();
+        assert_eq!(explained["cause"], "nothing is wrong with it", "{explained}");
+        let explained = place.muster(&["explain", "days:web-1"]).success().stdout;
+        assert!(explained.contains("evidence:") && explained.contains("the provider lists machine"), "{explained}");
+        place.muster(&["explain", "web-9"]).exits(64);
+        assert!(place.muster(&["explain", "m0101"]).success().stdout.starts_with("M0101"));
         place.muster(&["down", "--yes"]).success();
+        // Who did what outlives the cluster.
+        let audit = place.muster(&["audit", "days", "--node", "web-1", "--json"]).success().json();
+        let orders: Vec<&str> =
+            audit["entries"].as_array().unwrap().iter().filter_map(|entry| entry["event"]["order"].as_str()).collect();
+        assert!(orders.iter().any(|order| order.starts_with("create web-1 ")), "{audit}");
+        assert!(orders.contains(&"destroy") && audit["entries"][0]["plan"].is_string(), "{audit}");
+        let audit = place.muster(&["audit", "days"]).success().stdout;
+        assert!(audit.contains("muster up") && audit.contains("decided to create: new in the file"), "{audit}");
+        assert_eq!(place.muster(&["audit", "days", "--since", "0s"]).success().stdout, "");
     }
 }

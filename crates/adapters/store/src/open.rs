@@ -22,7 +22,7 @@ const APPLICATION_ID: i32 = 0x4d75_7374;
 const PAGE_BYTES: u32 = 4096;
 
 /// Each entry brings the file from the version of its index to the next one. Entries are never changed once released.
-const MIGRATIONS: &[&str] = &[include_str!("../schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("../schema/1.sql"), include_str!("../schema/2.sql")];
 
 /// Statements that are kept prepared; there are fewer than that.
 const STATEMENTS_KEPT: usize = 64;

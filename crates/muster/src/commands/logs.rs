@@ -116,7 +116,7 @@ async fn events(args: &Args, context: &Context) -> Result<ExitStatus, Failure> {
 }
 
 /// An event in one line.
-fn words(body: &EventBody) -> String {
+pub(crate) fn words(body: &EventBody) -> String {
     match body {
         EventBody::RunStarted { cluster, command } => format!("{command} of {cluster} started"),
         EventBody::Planned { create, start, configure, replace, remove, keep } => format!(
@@ -125,6 +125,18 @@ fn words(body: &EventBody) -> String {
         EventBody::Image { image, step, .. } if step.is_empty() => format!("image {image}: there"),
         EventBody::Image { image, step, detail } if detail.is_empty() => format!("image {image}: {step}"),
         EventBody::Image { image, step, detail } => format!("image {image}: {step}: {detail}"),
+        EventBody::Ordered { by, plan } if plan.is_empty() => format!("by {by}"),
+        EventBody::Ordered { by, plan } => format!("by {by}, plan {plan}"),
+        EventBody::Decided { node, verb, reason, machine } => {
+            let machine = machine.as_ref().map(|machine| format!(" (machine {machine})")).unwrap_or_default();
+            format!("{node}: decided to {verb}: {reason}{machine}")
+        }
+        EventBody::Called { order, node, machine, error, duration_ms } => {
+            let subject: Vec<String> =
+                node.iter().map(ToString::to_string).chain(machine.iter().map(ToString::to_string)).collect();
+            let end = error.as_ref().map_or_else(|| "done".to_owned(), |error| format!("failed: {error}"));
+            format!("provider: {order} {}: {end}, {duration_ms} ms", subject.join(" ")).replace(" :", ":")
+        }
         EventBody::Intent { node, action, token } => format!("{node}: about to {action} ({token})"),
         EventBody::Recorded { node, action } => format!("{node}: {action} recorded"),
         EventBody::Phase { node, phase, waiting_for, reason } => {

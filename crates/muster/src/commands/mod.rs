@@ -1,5 +1,6 @@
 //! One file a command: its arguments, and what it does.
 
+pub(crate) mod audit;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod drift;

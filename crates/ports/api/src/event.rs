@@ -1,6 +1,6 @@
 //! What a run tells while it goes: the lines of `--jsonl`, and the rows of the event log.
 
-use muster_types::{ClusterName, NodeName, Phase, RunId, Timestamp};
+use muster_types::{ClusterName, MachineId, NodeName, Phase, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{LogStream, StepOutcome};
@@ -30,6 +30,27 @@ pub enum EventBody {
         replace: usize,
         remove: usize,
         keep: usize,
+    },
+    /// Who began the run, and the hash of the plan that it carries out; empty where it has none.
+    Ordered {
+        by: String,
+        plan: String,
+    },
+    /// What the plan has for a node, and why.
+    Decided {
+        node: NodeName,
+        verb: String,
+        reason: String,
+        machine: Option<MachineId>,
+    },
+    /// The provider was given an order, and this came of it.
+    Called {
+        /// `destroy`, `create web-1 (TOKEN)`.
+        order: String,
+        node: Option<NodeName>,
+        machine: Option<MachineId>,
+        error: Option<String>,
+        duration_ms: u64,
     },
     /// An image is being made; nodes that start from it wait.
     Image {

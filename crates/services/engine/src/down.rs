@@ -33,6 +33,7 @@ impl Engine {
         let hold = self.hold(cluster).await?;
         let emitter = self.emitter(cluster);
         emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command: "down".to_owned() }).await;
+        emitter.ordered(&self.config, "").await;
         let result = remove(&self.config, (&hold, &emitter), cluster, &token).await;
         let result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
         tell_end(&emitter, result.as_ref(), begun).await;

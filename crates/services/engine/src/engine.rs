@@ -11,6 +11,7 @@ use muster_store::{Intent, IntentAction, LeaseHolder, Store};
 use muster_types::{ClusterName, Generation, GroupName, NodeName, Redacted, Timestamp};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::audited::{Audited, Voice};
 use crate::bake::unbaked;
 use crate::blueprint::Blueprint;
 use crate::board::Known;
@@ -51,6 +52,7 @@ pub struct EngineConfig {
 /// Builds, changes and removes one cluster.
 pub struct Engine {
     pub(crate) config: EngineConfig,
+    pub(crate) voice: Voice,
     hold: Mutex<Option<Arc<Hold>>>,
     prepared: Mutex<Option<Prepared>>,
     /// Written down when a plan is executed.
@@ -75,8 +77,11 @@ pub(crate) struct Prepared {
 }
 
 impl Engine {
-    pub fn new(config: EngineConfig) -> Self {
-        Self { config, hold: Mutex::default(), prepared: Mutex::default(), wishes: Mutex::default() }
+    pub fn new(mut config: EngineConfig) -> Self {
+        let voice = Voice::default();
+        let (inner, nodes) = (Arc::clone(&config.provider), std::sync::Mutex::default());
+        config.provider = Arc::new(Audited { inner, voice: Arc::clone(&voice), nodes });
+        Self { config, voice, hold: Mutex::default(), prepared: Mutex::default(), wishes: Mutex::default() }
     }
 
     /// Takes the cluster's lease, unless this engine has it. It is renewed until `release`, or until the engine goes.

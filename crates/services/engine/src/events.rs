@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_api::{EVENT_VERSION, Event, EventBody};
+use muster_plan::{Plan, Verb};
 use muster_stdx::chain;
 use muster_store::Store;
 use muster_types::{ClusterName, NodeName, Phase, RunId, Timestamp};
@@ -51,6 +52,26 @@ impl Emitter {
         }
         if self.sender.send(event).await.is_err() {
             tracing::trace!("nobody listens to the events of this run");
+        }
+    }
+
+    /// Who gives the orders of this run, and by which plan.
+    pub(crate) async fn ordered(&self, config: &EngineConfig, plan: &str) {
+        let holder = &config.holder;
+        let by = format!("process {} on {} ({})", holder.pid, holder.host, holder.command);
+        self.emit(EventBody::Ordered { by, plan: plan.to_owned() }).await;
+    }
+
+    /// What the plan has for each node that it does something to.
+    pub(crate) async fn decided(&self, plan: &Plan) {
+        for action in plan.actions().iter().filter(|action| action.verb != Verb::Keep) {
+            let body = EventBody::Decided {
+                node: action.node.clone(),
+                verb: action.verb.as_str().to_owned(),
+                reason: action.reason.clone(),
+                machine: action.machine.clone(),
+            };
+            self.emit(body).await;
         }
     }
 

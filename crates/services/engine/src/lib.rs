@@ -1,6 +1,7 @@
 //! Makes clusters what their files say: observes, plans, executes with intents written down first, verifies, accounts.
 
 mod account;
+mod audited;
 mod bake;
 mod blueprint;
 mod board;
@@ -14,6 +15,7 @@ mod drift;
 mod engine;
 mod error;
 mod events;
+mod explain;
 mod facts;
 mod fault;
 mod follow;
@@ -46,6 +48,7 @@ pub use drain::Drain;
 pub use drift::{DRIFT_VERSION, DriftReport, Finding, Level};
 pub use engine::{Engine, EngineConfig};
 pub use error::EngineError;
+pub use explain::{EXPLANATION_VERSION, Explanation};
 pub use lease::{Clock, SystemClock};
 pub use limits::Limits;
 pub use link::{AgentLink, AgentLinks, LinkError, LinkStream, RunEvent};

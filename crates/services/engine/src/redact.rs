@@ -58,12 +58,15 @@ impl Redactor {
                 self.clean(step);
             }
             EventBody::Warning { message, .. } => self.clean(message),
+            EventBody::Decided { reason, .. } => self.clean(reason),
+            EventBody::Called { error, .. } => error.iter_mut().for_each(|error| self.clean(error)),
             EventBody::Failed { step, message, log, hint, .. } => {
                 for text in step.iter_mut().chain([message, hint]).chain(log) {
                     self.clean(text);
                 }
             }
             EventBody::RunStarted { .. }
+            | EventBody::Ordered { .. }
             | EventBody::Planned { .. }
             | EventBody::Intent { .. }
             | EventBody::Recorded { .. }

@@ -77,6 +77,7 @@ impl Engine {
         let all = prepared.desired.len();
         let command = format!("{} of {} nodes", tend.as_str(), nodes.len());
         emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command }).await;
+        emitter.ordered(&self.config, "").await;
         let result = tend_all(&self.config, blueprint, (&hold, &emitter), (prepared, tend, nodes), &token).await;
         let result = result.map(|parts| {
             let interrupted = parts.interrupted;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -50,7 +51,9 @@ impl Engine {
         let emitter = self.emitter(cluster);
         let prepared = self.prepared_for(blueprint, &plan, hold.generation()).await?;
         emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command: "up".to_owned() }).await;
+        emitter.ordered(&self.config, prepared.plan.hash()).await;
         emitter.emit(planned(&prepared.plan)).await;
+        emitter.decided(&prepared.plan).await;
         let result = self.execute_until_true(blueprint, (&hold, &emitter), (prepared, token)).await;
         let mut result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
         if let Ok(outcome) = &mut result {
@@ -98,8 +101,11 @@ impl Engine {
         Ok(parts.followed_by(more))
     }
 
-    pub(crate) fn emitter(&self, cluster: &muster_types::ClusterName) -> Emitter {
-        Emitter::new(cluster.clone(), &self.config)
+    /// The voice of a run, which also tells of the orders that the provider is given.
+    pub(crate) fn emitter(&self, cluster: &muster_types::ClusterName) -> Arc<Emitter> {
+        let emitter = Arc::new(Emitter::new(cluster.clone(), &self.config));
+        *self.voice.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&emitter));
+        emitter
     }
 }
 

@@ -112,8 +112,18 @@ fn a_newer_version_is_refused() {
     drop(place.open());
     Connection::open(place.path()).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let (error, told) = refusal(&place.path());
-    assert!(matches!(error, StoreError::Newer { found: 7, known: 1, .. }), "{error:?}");
-    assert!(told.contains("newer version (7; this one knows 1)"), "{told}");
+    assert!(matches!(error, StoreError::Newer { found: 7, known: 2, .. }), "{error:?}");
+    assert!(told.contains("newer version (7; this one knows 2)"), "{told}");
+}
+
+#[test]
+fn what_happened_cannot_be_changed_by_anybody() {
+    let place = Place::new();
+    drop(place.open());
+    let connection = Connection::open(place.path()).unwrap();
+    connection.execute("INSERT INTO event (cluster, number, event) VALUES ('demo', 1, '{}')", ()).unwrap();
+    let refused = connection.execute("UPDATE event SET event = '[]'", ()).unwrap_err();
+    assert!(refused.to_string().contains("what happened cannot be changed"), "{refused}");
 }
 
 #[test]

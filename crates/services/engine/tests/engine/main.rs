@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests do")]
 
+mod audit;
 mod baking;
 mod cost;
 mod crash;
