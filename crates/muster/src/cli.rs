@@ -72,6 +72,7 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
         words: Vec<std::ffi::OsString>,
     },
+    Serve(commands::serve::Args),
     SetupLinks(commands::setup_links::Args),
     /// Occopus' own commands, over its own files: import, build, scale, maintain, destroy, rest-service
     ///

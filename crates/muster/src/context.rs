@@ -30,6 +30,7 @@ const EVENTS_MAX: usize = 1024;
 /// The largest cluster file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) printer: Printer,
     pub(crate) paths: Paths,

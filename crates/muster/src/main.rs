@@ -112,6 +112,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Doctor(args) => commands::doctor::run(&args, context),
         Command::Import(args) => commands::import::run(&args, context),
         Command::Explain(args) => commands::explain::run(&args, context).await,
+        Command::Serve(args) => Box::pin(commands::serve::run(args, context)).await,
         Command::SetupLinks(args) => commands::setup_links::run(&args, context),
         Command::GenerateReference => Ok(commands::reference::run(context)),
         Command::Serf { .. }

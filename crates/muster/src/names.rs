@@ -9,6 +9,11 @@ use crate::{occopus, serf};
 /// One line a name. `muster setup-links` makes the links.
 pub(crate) const NAMES: &[Name] = &[
     Name { word: "occopus-import", about: "store Occopus' node definitions", run: occopus::run },
+    Name { word: "occopus-build", about: "build an infrastructure of Occopus", run: occopus::run },
+    Name { word: "occopus-scale", about: "ask for another number of instances", run: occopus::run },
+    Name { word: "occopus-maintain", about: "look after an infrastructure", run: occopus::run },
+    Name { word: "occopus-destroy", about: "remove an infrastructure", run: occopus::run },
+    Name { word: "occopus-rest-service", about: "serve Occopus' REST interface", run: occopus::run },
     Name { word: "gislab-cluster", about: "Serf's command line, by the name that GIS.lab gives it", run: serf::run },
     Name { word: "serf", about: "Serf's command line", run: serf::run },
 ];

@@ -69,7 +69,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
 }
 
 /// The keys and what is left of the folder go last: as long as they are there, `down` can be run again.
-fn finish(context: &Context, name: &ClusterName) -> Result<(), Failure> {
+pub(crate) fn finish(context: &Context, name: &ClusterName) -> Result<(), Failure> {
     match fs_err::remove_dir_all(context.paths.cluster(name)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         result => result?,

@@ -19,6 +19,7 @@ pub(crate) mod recipe;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod scale;
+pub(crate) mod serve;
 pub(crate) mod setup_links;
 pub(crate) mod shell;
 pub(crate) mod shepherd;

@@ -2,11 +2,20 @@
 //! infrastructure is which cluster. Machines are the engine's, as for every other command.
 
 mod args;
+mod build;
 pub(crate) mod definitions;
+mod destroy;
 mod import;
+mod infralist;
+mod maintain;
 pub(crate) mod place;
+mod records;
+pub(crate) mod rest;
+mod scale;
+mod scaling;
+mod session;
 mod settings;
-mod voice;
+pub(crate) mod voice;
 
 use std::ffi::OsString;
 
@@ -26,7 +35,7 @@ pub(crate) fn run(called: &str, words: Vec<OsString>) -> ExitStatus {
     crate::start_log(false);
     let printer = Printer::new(Format::Text);
     let voice = Voice::new(printer.clone());
-    let result = crate::with_runtime(printer, None, async |context| dispatch(command, context, &voice));
+    let result = crate::with_runtime(printer, None, async |context| dispatch(command, context, &voice).await);
     result.unwrap_or_else(|failure| {
         voice.failure(&failure);
         plain(failure.status())
@@ -41,8 +50,14 @@ fn plain(status: ExitStatus) -> ExitStatus {
     }
 }
 
-fn dispatch(command: Command, context: &Context, voice: &Voice) -> Result<ExitStatus, Failure> {
-    match command {
+async fn dispatch(command: Command, context: &Context, voice: &Voice) -> Result<ExitStatus, Failure> {
+    let status = match command {
         Command::Import(args) => import::run(&args, context, voice),
-    }
+        Command::Build(args) => Box::pin(build::run(args, context, voice)).await,
+        Command::Scale(args) => scale::run(&args, context, voice),
+        Command::Maintain(args) => Box::pin(maintain::run(args, context, voice)).await,
+        Command::Destroy(args) => Box::pin(destroy::run(args, context, voice)).await,
+        Command::RestService(args) => Box::pin(rest::run(args, context, voice)).await,
+    }?;
+    Ok(plain(status))
 }

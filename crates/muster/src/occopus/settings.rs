@@ -1,6 +1,7 @@
 //! Occopus' two files of settings, found where Occopus finds them. Their tags name Python objects: nothing is made of them.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use muster_doc::read::{Findings, MapReader};
@@ -11,6 +12,8 @@ use crate::occopus::voice::Voice;
 
 const CONFIGURATION: Kind =
     Kind { file: "occopus_config.yaml", variable: "OCCOPUS_CONFIG_PATH", words: "configuration file" };
+const AUTHENTICATION: Kind =
+    Kind { file: "auth_data.yaml", variable: "OCCOPUS_AUTH_DATA_PATH", words: "authentication file" };
 
 struct Kind {
     file: &'static str,
@@ -53,6 +56,29 @@ pub(crate) fn configuration(named: Option<&Path>, voice: &Voice) -> Result<Confi
     } else {
         Err(Failure::Rejected { sources, diagnostics: out.diagnostics })
     }
+}
+
+/// Reads the credentials as far as to say what is wrong with the file. No provider here asks for any; what the file holds
+/// is shown to nobody.
+pub(crate) fn check_credentials(named: Option<&Path>, voice: &Voice) -> Result<(), Failure> {
+    let Some(path) = find(&AUTHENTICATION, named, voice)? else { return Ok(()) };
+    let mode = fs_err::metadata(&path)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        voice.note(&format!("warning: others can read {}: chmod 600 {}", path.display(), path.display()));
+    }
+    let (tree, sources) = read(&path)?;
+    let mut out = Findings::default();
+    for section in ["resource", "config_management"] {
+        for item in tree.get(section).and_then(Tree::as_seq).unwrap_or_default() {
+            if item.as_map().is_some() && item.get("auth_data").is_none() {
+                let hint =
+                    "write the credentials below `auth_data:`, and beside it what they are for, as in `type: ec2`";
+                let found = Diagnostic::error(codes::READ_MISSING, "an entry has no `auth_data`", hint);
+                out.push(found.at(item.span, "`auth_data` is missing here"));
+            }
+        }
+    }
+    if out.diagnostics.is_empty() { Ok(()) } else { Err(Failure::Rejected { sources, diagnostics: out.diagnostics }) }
 }
 
 /// The file that was named, else the first there is where Occopus looks.

@@ -1,6 +1,11 @@
 //! What is said as Occopus says it: lines of its log on stdout, which other programs look for words in.
 
+use std::collections::BTreeMap;
+
 use jiff::Zoned;
+use muster_api::{Event, EventBody};
+use muster_types::{NodeName, Phase};
+use tokio::sync::mpsc;
 
 use crate::error::Failure;
 use crate::output::Printer;
@@ -14,6 +19,10 @@ pub(crate) struct Voice {
 impl Voice {
     pub(crate) fn new(printer: Printer) -> Self {
         Self { printer }
+    }
+
+    pub(crate) fn printer(&self) -> &Printer {
+        &self.printer
     }
 
     /// `** 2021-11-30 13:28:53,463<TAB>text`; each line of a text is one of the log.
@@ -63,4 +72,51 @@ pub(crate) fn placed(found: &muster_doc::Diagnostic, sources: &muster_doc::Sourc
     let Some(span) = found.span else { return found.message.clone() };
     let (line, column) = sources.line_column(span);
     format!("{}:{line}:{column}: {}", sources.name(span.source), found.message)
+}
+
+/// How Occopus speaks of a node: its name, and the id of one instance.
+fn words(node: &NodeName, ids: &dyn Fn(&NodeName) -> String) -> String {
+    let text = node.as_str();
+    let name = text.rsplit_once('-').map_or(text, |(name, _)| name);
+    format!("'{name}'/'{}'", ids(node))
+}
+
+/// Says what happens in a run until nothing more can, once for each node and phase.
+pub(crate) async fn follow(
+    voice: &Voice,
+    mut events: mpsc::Receiver<Event>,
+    ids: &(dyn Fn(&NodeName) -> String + Sync),
+) {
+    let mut phases: BTreeMap<NodeName, Phase> = BTreeMap::new();
+    while let Some(event) = events.recv().await {
+        match event.body {
+            EventBody::Phase { node, phase, reason, .. } => {
+                let node_words = words(&node, ids);
+                if phases.insert(node, phase) != Some(phase)
+                    && let Some(text) = phase_words(phase, &node_words, &reason)
+                {
+                    voice.info(&text);
+                }
+            }
+            EventBody::Warning { node, message } => {
+                let node = node.map(|node| format!("{}: ", words(&node, ids))).unwrap_or_default();
+                voice.info(&format!("{node}{message}"));
+            }
+            EventBody::Image { image, step, .. } if step.is_empty() => voice.info(&format!("Image {image} is there")),
+            _ => {}
+        }
+    }
+}
+
+fn phase_words(phase: Phase, node: &str, reason: &str) -> Option<String> {
+    match phase {
+        Phase::Creating => Some(format!("Creating node {node}")),
+        Phase::Configuring => Some(format!("Configuring node {node}")),
+        Phase::Checking => Some(format!("Health checking for node {node}")),
+        Phase::Ready => Some(format!("Node {node} is ready.")),
+        Phase::Failed => Some(format!("Error while creating node {node}: {reason}")),
+        Phase::Draining => Some(format!("Draining node {node}")),
+        Phase::Removing => Some(format!("Dropping node {node}")),
+        Phase::Planned | Phase::Booting | Phase::Joining | Phase::Stopped => None,
+    }
 }

@@ -4,6 +4,7 @@
 
 mod examples;
 mod files;
+mod import;
 mod links;
 
 use muster_testkit::Sandbox;

@@ -42,7 +42,7 @@ impl NodeRun<'_> {
             self.ask_checks(link, &asked).await?;
         }
         if let Some(outside) = outside {
-            self.check_outside(link, outside).await?;
+            Box::pin(self.check_outside(link, outside)).await?;
         }
         Ok(())
     }

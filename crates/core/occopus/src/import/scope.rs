@@ -133,6 +133,7 @@ impl Scope {
             (function == "find_node_id").then(|| format!("groups[{argument}].nodes[0]"))
         });
         let code = code.replace(".nodes[0]).node_id", ".nodes[0]).id");
+        let code = code.replace(".nodes[0]).instance_id", ".nodes[0]).name");
         renamed(&code, &|name| {
             if name == "find_node_id" {
                 return Some(String::new());

@@ -82,7 +82,8 @@ fn instance(node: &str, at: usize, index: u32, turn: u32) -> Instance {
     Instance {
         node: node.to_owned(),
         node_id: format!("{turn}{at:03x}{index:04x}-5b42-4e8c-8d33-{at:06x}{index:06x}"),
-        instance_id: String::new(),
+        // The engine's own: machines go by the names of their nodes.
+        instance_id: format!("{node}-{index}"),
         addresses: if turn == 0 { vec![private] } else { vec![public, private] },
         private_address: None,
         state: "ready".to_owned(),

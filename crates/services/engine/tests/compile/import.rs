@@ -160,7 +160,8 @@ fn what_has_no_form_is_written_out_or_refused() {
     assert_eq!(codes(&found), ["M0721"], "{cluster}");
     assert!(cluster.contains("c:\n"), "{cluster}");
     // The result is the same, but it does not follow the variable any more.
-    let (cluster, _, found) = template("variables: { word: hi }\n", "runcmd:\n  - echo {{ variables.word | center(9) }}");
+    let (cluster, _, found) =
+        template("variables: { word: hi }\n", "runcmd:\n  - echo {{ variables.word | center(9) }}");
     assert_eq!(codes(&found), ["M0721"], "{cluster}");
     let (_, _, found) = template("", "runcmd: [ \"echo {{ ibget('node.find_one', name='m').node_id }}\" ]");
     assert_eq!(codes(&found), ["M0720"]);
@@ -231,4 +232,70 @@ fn differences_are_found() {
         let found = differences(&one(base), &one(&base.replace(from, to)));
         assert!(found.iter().any(|found| found.what.contains(what)), "{from}: {found:?}");
     }
+}
+
+/// The files of a small case of `core/occopus`, in a folder.
+fn case(text: &str, folder: &Path) -> Option<PathBuf> {
+    const INFRASTRUCTURE: &str = "infra_name: demo\nuser_id: somebody\nnodes:\n  - &M { name: m, type: b }\n  - &W { name: w, type: t, scaling: { min: 2 } }\ndependencies: \
+         [ [ *W, *M ] ]\n";
+    const RESOURCE: &str = "resource: { type: ec2, endpoint: e, regionname: r, image_id: i, instance_type: small }";
+    let tree = muster_doc::parse(&mut muster_doc::SourceMap::default(), "case", text).0?;
+    let of = |key: &str| tree.get(key).and_then(|tree| tree.as_str()).map(str::to_owned);
+    let indented = |text: &str| text.lines().fold(String::new(), |all, line| all + "        " + line + "\n");
+    let infrastructure = of("infrastructure").unwrap_or_else(|| {
+        let variables = tree.get("variables").map(muster_doc::emit).unwrap_or_default();
+        format!("{INFRASTRUCTURE}variables:\n{}", indented(&variables))
+    });
+    let definitions = of("definitions").or_else(|| {
+        let template = of("template")?;
+        let one = template.starts_with('!') || template.trim_end().lines().count() == 1 && template.starts_with('"');
+        let template = if one { format!(" {}", indented(&template).trim()) } else { format!("\n{}", indented(&template)) };
+        Some(format!(
+            "'node_def:b':\n  - {RESOURCE}\n'node_def:t':\n  - {RESOURCE}\n    contextualisation:\n      type: cloudinit\n      \
+             context_template:{template}\n"
+        ))
+    })?;
+    let mut files =
+        vec![("infra.yaml".to_owned(), infrastructure), ("nodes/node_definitions.yaml".to_owned(), definitions)];
+    let own = tree.get("files").and_then(|files| files.as_map()).unwrap_or_default().iter();
+    files.extend(own.filter_map(|(path, text)| Some((path.text.clone(), text.as_str()?.to_owned()))));
+    for (path, text) in files {
+        let path = folder.join(path);
+        fs_err::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs_err::write(path, text).expect("a file");
+    }
+    Some(folder.join("infra.yaml"))
+}
+
+/// Every oddity of Occopus' templates is taken over so that documents are the same, or refused.
+#[test]
+fn small_cases_are_taken_over_or_refused() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/occopus/tests/fixtures/cases");
+    let mut cases: Vec<PathBuf> =
+        fs_err::read_dir(cases).expect("cases").map(|case| case.expect("a case").path()).collect();
+    cases.sort();
+    let (mut same, mut told) = (0, String::new());
+    for path in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = fs_err::read_to_string(&path).expect("a case");
+        // Half of the cases are mistakes, which is told when they are compiled.
+        let Some(Ok(mut original)) = case(&text, folder.path()).map(|path| compiled(&path)) else { continue };
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let (imported, found) = original.import(Some("local"), true);
+        let codes = codes(&found).join(" ");
+        let outcome = match imported {
+            None => "refused",
+            Some(imported) => {
+                let other = tempfile::tempdir().expect("a folder");
+                let native = good(written(&imported, other.path()));
+                assert_eq!(differences(&original, &native), Vec::new(), "{name}:\n{}", imported.cluster);
+                same += 1;
+                "the same"
+            }
+        };
+        told += format!("{name}: {outcome} {codes}").trim_end();
+        told += "\n";
+    }
+    assert!(same >= 40, "{same} are the same:\n{told}");
+    insta::assert_snapshot!(told);
 }
