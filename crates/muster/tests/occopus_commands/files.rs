@@ -128,7 +128,7 @@ fn commands_of_containers_run_follow_their_file_and_come_back_and_failures_are_t
             .replace("word: one", "word: two")
             .replace("  - { name: ends, type: ends }\n  - { name: shut, type: shut }\n", ""),
     );
-    let told = place.muster(&[&args[..], &["--yes"]].concat()).success().json();
+    let told = place.muster(&[&args[..], &["--yes", "--allow-destroy=2"]].concat()).success().json();
     assert_eq!(told["removed"].as_array().unwrap().len(), 2, "{told}");
     assert_eq!(read(&place, ("small", "box-1"), "/srv/w/word"), "two\n");
 }
