@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use muster_testkit::{Output, Running, free_port, wait_for};
+use nix::sys::signal::Signal;
 
 /// Unpacked by `cargo xtask setup`.
 const REAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/usr/bin/serf");
@@ -53,6 +54,8 @@ pub(crate) struct Agent {
     pub(crate) bind: String,
     pub(crate) rpc: String,
     pub(crate) running: Running,
+    /// What it was started with, but for the program.
+    words: Vec<String>,
 }
 
 impl Agent {
@@ -64,11 +67,25 @@ impl Agent {
     /// `None` if somebody took one of the ports that were free a moment ago.
     fn try_start(program: Program, name: &str, arguments: &[&str]) -> Option<Self> {
         let [bind, rpc] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let words = [&["agent", "-node", name, "-bind", &bind, "-rpc-addr", &rpc], arguments].concat();
+        let words = words.into_iter().map(str::to_owned).collect();
+        Self::start_at(program, bind, rpc, words)
+    }
+
+    fn start_at(program: Program, bind: String, rpc: String, words: Vec<String>) -> Option<Self> {
         let mut command = program.command();
-        command.args(["agent", "-node", name, "-bind", &bind, "-rpc-addr", &rpc]).args(arguments);
+        command.args(&words);
         let mut running = Running::start(command);
         running.wait_line(PATIENCE, |line| line.contains("Log data will now stream"))?;
-        Some(Self { bind, rpc, running })
+        Some(Self { bind, rpc, running, words })
+    }
+
+    /// Leaves as systemd makes it leave, and comes back with the same words as this program.
+    pub(crate) fn replaced_by(self, program: Program) -> Self {
+        let Self { bind, rpc, running, words } = self;
+        running.signal(Signal::SIGINT);
+        running.wait().success();
+        Self::start_at(program, bind, rpc, words).unwrap()
     }
 
     /// What a program says to this agent.

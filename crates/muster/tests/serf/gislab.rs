@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_testkit::{Output, Sandbox, Traces, can_make_nodes, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const CLUSTER: &str = "cluster: lab
 vars:
   handlers: [{ on: 'query:where', run: hostname }]

@@ -124,3 +124,58 @@ fn key_is_asked_for_by(program: Program) {
     by_variable.arg("members").env("SERF_RPC_ADDR", &agent.rpc).env("SERF_RPC_AUTH", "secret");
     assert_eq!(Running::start(by_variable).wait().success().stdout, by_flag.stdout);
 }
+
+#[test]
+fn a_socket_is_reached_by_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("rpc.sock").to_str().unwrap().to_owned();
+    let agent = Agent::start(Program::Ours, "n1", &["-rpc-socket", &socket]);
+    for address in [socket.clone(), format!("unix://{socket}")] {
+        let said = Program::Ours.run(&["members", "-rpc-addr", &address]).success().stdout;
+        assert_eq!(said, agent.ask(Program::Ours, &["members"]).success().stdout);
+    }
+    let nowhere = Program::Ours.run(&["members", "-rpc-addr", "/nowhere.sock"]).exits(1);
+    assert!(nowhere.stdout.contains("dial unix /nowhere.sock: connect: no such file or directory"), "{nowhere}");
+}
+
+/// As the guide has it: agents leave and come back as the other program, with the same flags, keys and snapshots.
+#[test]
+fn machines_are_taken_over_one_at_a_time_and_given_back() {
+    if !real_is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let key = Program::Real.run(&["keygen"]).success().stdout;
+    let start = |name: &str, role: &str, join: Option<&str>| {
+        let (keys, snapshot) = (file(&format!("{name}.keys")), file(&format!("{name}.snapshot")));
+        fs_err::write(&keys, format!("[\"{}\"]\n", key.trim())).unwrap();
+        let mut words = vec!["-keyring-file", &keys, "-snapshot", &snapshot, "-rejoin", "-tag", role];
+        words.extend(["-log-level=err", "-event-handler", "query:who=echo $SERF_SELF_NAME"]);
+        words.extend(join.map(|address| ["-retry-join", address]).into_iter().flatten());
+        Agent::start(Program::Real, name, &words)
+    };
+    let server = start("server.gis.lab", "role=server", None);
+    let clients = ["c50", "c51"].map(|name| start(name, "role=client", Some(&server.bind)));
+    let [second, third] = clients;
+    let mut agents = vec![second, third, server];
+    // Everybody sees everybody, and the one that came last reaches all.
+    let whole = |agents: &[Agent]| {
+        for agent in agents {
+            agent.wait_for_members(3);
+        }
+        let said = agents[2].ask(Program::Ours, &["query", "-timeout=1s", "who"]).success().stdout;
+        let mut answers: Vec<&str> =
+            said.lines().filter_map(|line| line.split_once("': ")).map(|(_, who)| who).collect();
+        answers.sort_unstable();
+        assert_eq!(answers, ["c50", "c51", "server.gis.lab"], "{said}");
+    };
+    whole(&agents);
+    for program in [Program::Ours, Program::Real] {
+        for _ in 0..3 {
+            let agent = agents.remove(0);
+            agents.push(agent.replaced_by(program));
+            whole(&agents);
+        }
+    }
+}

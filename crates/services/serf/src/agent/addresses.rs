@@ -21,6 +21,8 @@ pub enum AddressError {
     Rpc(String),
     #[error("Invalid network interface: {0}")]
     Interface(String),
+    #[error("Interface '{interface}' has no '{ip}' address")]
+    Elsewhere { interface: String, ip: IpAddr },
     #[error("No private IP address found, and explicit IP not provided")]
     NoPrivate,
 }
@@ -97,6 +99,13 @@ pub(crate) fn of_interface(name: &str) -> Result<IpAddr, AddressError> {
     v4.or(interfaces.first()).map(|(_, ip, _)| *ip).ok_or(AddressError::NoPrivate)
 }
 
+/// Whether an address that is bound to is one of this interface.
+pub(crate) fn check_interface(name: &str, ip: IpAddr) -> Result<(), AddressError> {
+    of_interface(name)?;
+    let has = addresses().iter().any(|(interface, own, _)| interface == name && *own == ip);
+    if has { Ok(()) } else { Err(AddressError::Elsewhere { interface: name.to_owned(), ip }) }
+}
+
 fn exists(name: &str) -> bool {
     getifaddrs().is_ok_and(|mut all| all.any(|interface| interface.interface_name == name))
 }
@@ -147,6 +156,8 @@ mod tests {
     #[test]
     fn the_loopback_device_has_its_address() {
         assert_eq!(of_interface("lo").unwrap().to_string(), "127.0.0.1");
+        let error = check_interface("lo", IpAddr::from([192, 0, 2, 1])).unwrap_err().to_string();
+        assert_eq!(error, "Interface 'lo' has no '192.0.2.1' address");
         let error = of_interface("nope0").unwrap_err().to_string();
         assert_eq!(error, "Invalid network interface: route ip+net: no such network interface");
     }

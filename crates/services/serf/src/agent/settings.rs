@@ -221,10 +221,12 @@ impl Settings {
 async fn gossip_addresses(config: &Config) -> Result<(SocketAddr, SocketAddr), AddressError> {
     let text = config.bind.clone().unwrap_or_else(|| "0.0.0.0".to_owned());
     let mut bind = addresses::resolve_one(&text, GOSSIP_PORT).await.ok_or_else(|| AddressError::Bind(text.clone()))?;
-    if let Some(interface) = &config.interface
-        && bind.ip().is_unspecified()
-    {
-        bind.set_ip(addresses::of_interface(interface)?);
+    if let Some(interface) = &config.interface {
+        if bind.ip().is_unspecified() {
+            bind.set_ip(addresses::of_interface(interface)?);
+        } else {
+            addresses::check_interface(interface, bind.ip())?;
+        }
     }
     if let Some(text) = &config.advertise {
         let advertise = addresses::resolve_one(text, bind.port()).await;
