@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::go;
+use crate::agent::parse_duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -76,7 +77,7 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
             Ok(_) => Ok(()),
             Err(reason) => Err(format!("invalid value {given} for flag -{name}: {reason}")),
         },
-        Kind::Duration if go::duration_ns(value).is_none() => {
+        Kind::Duration if parse_duration(value).is_err() => {
             Err(format!("invalid value {given} for flag -{name}: parse error"))
         }
         _ => Ok(()),
@@ -111,7 +112,7 @@ impl Flags {
     }
 
     pub(crate) fn duration_ns(&self, name: &str) -> Option<i64> {
-        self.text(name).and_then(go::duration_ns)
+        parse_duration(self.text(name)?).ok()?.as_nanos().try_into().ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! How Go's libraries write values, as far as scripts see it: quotes, JSON, columns, durations.
+//! How Go's libraries write values, as far as scripts see it: quotes, JSON, columns, numbers.
 
 use std::collections::BTreeMap;
 
@@ -86,44 +86,6 @@ pub(crate) fn columns(lines: &[String]) -> String {
     aligned.collect::<Vec<_>>().join("\n")
 }
 
-/// Nanoseconds of a duration such as `1m30s` or `1.5h`, by the rules of Go's `time.ParseDuration`.
-pub(crate) fn duration_ns(text: &str) -> Option<i64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut sum = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|end| *end > 0)?;
-        let (number, after) = rest.split_at(end);
-        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit_end);
-        sum += number.parse::<f64>().ok()? * unit_ns(unit)?;
-        rest = after;
-    }
-    // Beyond 292 years Go refuses, too.
-    #[expect(clippy::cast_possible_truncation, reason = "the bound is checked")]
-    (sum < 9.2e18).then_some((sign * sum) as i64)
-}
-
-fn unit_ns(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "ns" => 1.0,
-        "us" | "µs" | "μs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 60e9,
-        "h" => 3600e9,
-        _ => return None,
-    })
-}
-
 /// A whole number as Go's flags take it: decimal, or with the prefix of another base.
 pub(crate) fn integer(text: &str) -> Result<i64, &'static str> {
     let (sign, digits) = match text.strip_prefix('-') {
@@ -158,24 +120,6 @@ mod tests {
         assert_eq!(columns(&lines), expected);
         assert_eq!(columns(&["a|p=a|b".to_owned(), "b|x|c".to_owned()]), "a  p=a  b\nb  x    c");
         assert_eq!(columns(&[]), "");
-    }
-
-    #[test]
-    fn durations_are_read_as_go_reads_them() {
-        for (text, expected) in [
-            ("15s", Some(15_000_000_000)),
-            ("300ms", Some(300_000_000)),
-            ("1m30.5s", Some(90_500_000_000)),
-            ("-1h", Some(-3_600_000_000_000)),
-            ("0", Some(0)),
-            ("5", None),
-            ("", None),
-            ("s", None),
-            ("1d", None),
-            ("1s-", None),
-        ] {
-            assert_eq!(duration_ns(text), expected, "{text}");
-        }
     }
 
     #[test]
