@@ -54,7 +54,18 @@ struct Way {
     keep_space: bool,
     /// Prints what the template itself names as Python does.
     python: bool,
+    /// Closes and opens a shell's quotes around each quote of a value, as where a container's words are written.
+    quoted: bool,
 }
+
+/// The ways in which a template is tried, those that read best first.
+const WAYS: [Way; 5] = [
+    Way { keep_space: false, python: false, quoted: false },
+    Way { keep_space: true, python: false, quoted: false },
+    Way { keep_space: false, python: true, quoted: false },
+    Way { keep_space: true, python: true, quoted: false },
+    Way { keep_space: false, python: false, quoted: true },
+];
 
 impl Sight {
     pub(super) fn new(jinja: Jinja, theirs: Value, view: &Arc<View>, vars: &Tree) -> Self {
@@ -71,8 +82,7 @@ impl Scope {
             return expected.iter().all(|tree| tree.same(leaf)).then(|| leaf.clone());
         }
         let styles = [style_of(leaf), Style::Plain, Style::Block];
-        for (keep_space, python) in [(false, false), (true, false), (false, true), (true, true)] {
-            let way = Way { keep_space, python };
+        for way in WAYS {
             let text = self.rewritten(text, way)?;
             let typed = text.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
             let string =
@@ -170,6 +180,9 @@ impl Scope {
             return if way.python { python } else { plain };
         }
         let Some(printed) = self.printed(code) else { return plain };
+        if way.quoted && printed.iter().any(|text| text.contains('\'')) {
+            return format!(r#"{{{{ {} | replace("'", "'\\''") }}}}"#, whole(renamed.trim_matches('-')));
+        }
         if self.prints(&plain, &printed) {
             return plain;
         }

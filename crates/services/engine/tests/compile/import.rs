@@ -195,6 +195,20 @@ fn texts_are_taken_over_where_their_shape_is_fixed() {
 }
 
 #[test]
+fn words_of_containers_keep_their_quotes() {
+    let (cluster, files, found) = told(
+        "infra_name: demo\nuser_id: me\nnodes:\n  - &M { name: m, type: t }\n  - &W { name: w, type: t, variables: { word: \"it's\" } }\n\
+         dependencies: [ [ *W, *M ] ]\nvariables: { word: plain }\n",
+        "'node_def:t':\n  - resource: { type: docker, endpoint: e, origin: local, image: i, tag: x }\n    contextualisation:\n      type: \
+         docker\n      env: [ \"WORD={{variables.word}}\", \"HEAD={{getip('m')}}\" ]\n      command: sh -c \"echo '{{variables.word}}'; sleep \
+         infinity\"\n",
+    );
+    assert_eq!(codes(&found), Vec::<&str>::new());
+    assert!(files.contains(r#"WORD={{ vars.word | replace("'", "'\\''") }}"#), "{cluster}\n{files}");
+    assert!(files.contains("WORD={{ vars.word }}'"), "{cluster}\n{files}");
+}
+
+#[test]
 fn comments_come_along() {
     let (cluster, _, found) = told(
         "# Two machines that greet.\n\ninfra_name: demo\nuser_id: me # whoever\nnodes:\n  # The first.\n  - &M\n    name: m  # short\n    type: t\n  \
