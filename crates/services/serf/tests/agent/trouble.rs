@@ -1,5 +1,7 @@
 //! What goes wrong: members that die, are cut off, have the same name.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::peer::{Kind, Ours, PAIRS, Peer, Real, free_address, is_there};
@@ -7,6 +9,8 @@ use crate::proxy::Proxy;
 
 /// Detection is quickest with this profile.
 const PROFILE: &str = "local";
+/// A question is asked at the start, and answered within a second.
+const DISCOVERY: Duration = Duration::from_secs(15);
 
 async fn dies([one, two]: [Kind; 2]) {
     let config = || json!({"profile": PROFILE});
@@ -122,5 +126,32 @@ async fn waits_for_the_other([one, two]: [Kind; 2]) {
 async fn joins_are_tried_until_they_succeed() {
     if is_there() {
         tokio::join!(waits_for_the_other([Ours, Real]), waits_for_the_other([Real, Ours]));
+    }
+}
+
+/// By multicast, which not every machine has.
+async fn is_found([one, two]: [Kind; 2], cluster: &str) -> bool {
+    let config = || json!({"discover": cluster});
+    let first = Peer::start(one, "one", config()).await;
+    let second = Peer::start(two, "two", config()).await;
+    let alone = tokio::time::timeout(DISCOVERY, first.sees("two", "alive")).await.is_err();
+    if !alone {
+        second.sees("one", "alive").await;
+    }
+    !alone
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_are_found_by_multicast() {
+    if !is_there() {
+        return;
+    }
+    let name = |pair: &str| format!("{pair}-{}", std::process::id());
+    // If the real agents do not find each other, this network has no multicast.
+    if !is_found([Real, Real], &name("rr")).await {
+        return muster_testkit::skipped("the real agents do not find each other: no multicast here");
+    }
+    for (pair, kinds) in ["or", "ro", "oo"].iter().zip(PAIRS) {
+        assert!(is_found(kinds, &name(pair)).await, "{kinds:?}");
     }
 }
