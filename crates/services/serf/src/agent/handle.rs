@@ -117,12 +117,13 @@ impl Handle {
     pub async fn join(&self, addresses: &[String], replay: bool) -> Result<usize, HandleError> {
         let log = &self.0.log;
         log.line(Level::Info, format!("agent: joining: [{}] replay: {replay}", addresses.join(" ")));
-        let (found, mut errors) = addresses::resolve_all(addresses, self.0.port).await;
+        let (found, unresolved) = addresses::resolve_all(addresses, self.0.port).await;
         let joined = self.0.gossip.join(found, JoinOptions { replay }).await?;
-        errors.extend(joined.failures.iter().map(|failure| {
+        let failed = joined.failures.iter().map(|failure| {
             let ip = failure.address.ip();
             format!("Failed to join {ip}: {}", dial_reason(&failure.address.to_string(), &failure.reason))
-        }));
+        });
+        let errors = failed.chain(unresolved).collect();
         if joined.contacted > 0 {
             log.line(Level::Info, format!("agent: joined: {} nodes", joined.contacted));
             return Ok(joined.contacted);

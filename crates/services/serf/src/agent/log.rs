@@ -111,6 +111,7 @@ impl Log {
 
     pub fn line(&self, level: Level, text: impl Into<String>) {
         let mut text = text.into();
+        text.truncate(text.trim_end_matches('\n').len());
         if text.len() > LINE_MAX {
             text.truncate(text.floor_char_boundary(LINE_MAX));
         }
