@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::no_agents::NoAgents;
+use crate::occopus::definitions;
+use crate::occopus::place::Place;
 use crate::output::Printer;
 use crate::paths::{self, Paths};
 use crate::registry;
@@ -97,9 +99,13 @@ impl Context {
     pub(crate) fn compile(&self, file: Option<&Path>, reading: &ReadingArgs) -> Result<Compiled, Failure> {
         let source = source(file)?;
         let factories = registry::factories()?;
+        let imported: Vec<compile::Source> = match compile::is_infrastructure(&source) {
+            true => definitions::imported(&Place::at(&self.paths))?.into_iter().collect(),
+            false => Vec::new(),
+        };
         let definitions = match &reading.nodes {
             Some(path) => NodeDefinitions::File(path),
-            None => NodeDefinitions::Beside { imported: &[] },
+            None => NodeDefinitions::Beside { imported: &imported },
         };
         let occopus = Occopus { definitions, ..Occopus::default() };
         if reading.nodes.is_some() && !compile::is_infrastructure(&source) {

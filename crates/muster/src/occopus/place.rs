@@ -14,9 +14,14 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn open(paths: &Paths) -> Result<Self, Failure> {
-        let folder = paths.state.join("occopus");
-        muster_stdx::create_private_dir(&folder)?;
-        Ok(Self { folder })
+        let place = Self::at(paths);
+        muster_stdx::create_private_dir(&place.folder)?;
+        Ok(place)
+    }
+
+    /// To look at what is there; makes nothing.
+    pub(crate) fn at(paths: &Paths) -> Self {
+        Self { folder: paths.state.join("occopus") }
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

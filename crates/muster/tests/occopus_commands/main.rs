@@ -6,6 +6,8 @@ mod examples;
 mod files;
 mod import;
 mod links;
+mod scripts;
+mod table;
 
 use muster_testkit::Sandbox;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_api::Event;
-use muster_plan::{Begun, BegunAction, Desired, Facts, Health, Inputs, Plan, Policy, Verb};
+use muster_plan::{Begun, BegunAction, Change, Desired, Facts, Health, Inputs, Plan, Policy, Verb};
 use muster_provider::Provider;
 use muster_spec::OnFailure;
 use muster_store::{Intent, IntentAction, LeaseHolder, Store};
@@ -229,12 +229,21 @@ impl Engine {
         // A node that gets another machine gets another address: what others are given can only be known then. That
         // may make more nodes move, so this goes on until no more do; the set only grows.
         let mut moving = BTreeSet::new();
+        // Why nodes are replaced, which cannot be seen any more once their own address is taken for unknown.
+        let mut reasons: BTreeMap<NodeName, Change> = BTreeMap::new();
         let (plan, known) = loop {
             let members = members(&desired, &observation, (&replies, &moving));
             let mut leaving = leaving(&members, &observation, &replies);
             forget_left(blueprint, (&members, &mut leaving), &observation, &replies);
             let mut known = Known { members, leaving, followers: BTreeMap::new() };
             inputs.facts = facts(blueprint, &desired, &observation, (&mut known, &replies))?;
+            for (node, change) in &reasons {
+                if let Some(facts) = inputs.facts.get_mut(node)
+                    && matches!(facts.change, Change::Unknown { .. })
+                {
+                    facts.change = change.clone();
+                }
+            }
             let plan = muster_plan::plan(&inputs);
             let replaced = plan.actions().iter().filter(|action| action.verb == Verb::Replace);
             let before = moving.len();
@@ -242,6 +251,9 @@ impl Engine {
             if moving.len() == before {
                 break (plan, known);
             }
+            let replacing = |facts: &Facts| matches!(facts.change, Change::Replace { .. });
+            let found = inputs.facts.iter().filter(|(_, facts)| replacing(facts));
+            reasons.extend(found.map(|(node, facts)| (node.clone(), facts.change.clone())));
         };
         let mut known = known;
         // One that does not answer cannot follow, and putting that right was not asked for.
