@@ -99,9 +99,10 @@ impl Context {
     pub(crate) fn compile(&self, file: Option<&Path>, reading: &ReadingArgs) -> Result<Compiled, Failure> {
         let source = source(file)?;
         let factories = registry::factories()?;
-        let imported: Vec<compile::Source> = match compile::is_infrastructure(&source) {
-            true => definitions::imported(&Place::at(&self.paths))?.into_iter().collect(),
-            false => Vec::new(),
+        let imported: Vec<compile::Source> = if compile::is_infrastructure(&source) {
+            definitions::imported(&Place::at(&self.paths))?.into_iter().collect()
+        } else {
+            Vec::new()
         };
         let definitions = match &reading.nodes {
             Some(path) => NodeDefinitions::File(path),
