@@ -14,6 +14,7 @@ mod follow;
 mod lease;
 mod occopus;
 mod order;
+mod policies;
 mod removal;
 mod scale;
 mod sim;

@@ -10,12 +10,13 @@ mod world;
 use muster_testkit::{count, figure};
 
 use story::{Step, Story, Tally};
+pub(crate) use world::SimWorld;
 
 /// Steps of one story, before the cluster goes.
 const STEPS_MAX: usize = 5;
 
-/// Runs a story in a runtime of its own, whose time passes when everybody waits.
-fn simulate(story: impl Future<Output = Tally>) -> Tally {
+/// Runs something in a runtime of its own, whose time passes when everybody waits.
+pub(crate) fn simulate<T>(story: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(story)
 }
@@ -26,6 +27,16 @@ async fn crashes(seed: u64) -> Tally {
         story.carry_out(story.step()).await;
     }
     story.carry_out(Step::Down).await;
+    let tally = *story.tally.borrow();
+    tally
+}
+
+async fn damages(seed: u64) -> Tally {
+    let mut story = Story::new(seed);
+    for _ in 0..=story.world.dice.roll(STEPS_MAX) {
+        story.carry_out_after_damage(story.step()).await;
+    }
+    story.carry_out_after_damage(Step::Down).await;
     let tally = *story.tally.borrow();
     tally
 }
@@ -56,4 +67,19 @@ fn crashes_and_lies_leave_a_true_cluster() {
     }
     figure("crashes-seeds", seeds.len());
     tally.tell("crashes");
+}
+
+/// Seeds of damages that were not mended once.
+const DAMAGES_FAILED_ONCE: [u64; 0] = [];
+
+#[test]
+fn damage_from_outside_is_put_right_by_each_up() {
+    let seeds = seeds(count(150, 5000), &DAMAGES_FAILED_ONCE);
+    let mut tally = Tally::default();
+    for seed in &seeds {
+        tell(*seed, "damage_from_outside");
+        tally.add(simulate(damages(*seed)));
+    }
+    figure("damages-seeds", seeds.len());
+    tally.tell("damages");
 }

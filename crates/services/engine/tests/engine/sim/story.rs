@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster_engine::{EngineError, Exit, Outcome};
+use muster_engine::{EngineError, Exit, NODE_TAG, Outcome, Tend};
 use muster_plan::Policy;
-use muster_provider::Status;
 use muster_provider::fake::{Fault, Operation};
+use muster_provider::{MachineState, Provider as _, Status};
 use muster_spec::OnFailure;
 use muster_store::{NodeRecord, Store as _};
 use muster_testkit::figure;
-use muster_types::{GroupName, MachineId, NodeName, Phase};
+use muster_types::{ClientToken, GroupName, MachineId, NodeName, Phase};
 
 use super::life::Mishap;
 use super::world::{LAG_MAX, SimProcess, SimWorld};
@@ -41,6 +41,8 @@ pub(crate) enum Step {
     Toggle,
     /// One node gets another machine.
     Replace(u32),
+    /// One node is taken out of work, or back, stopped, or rebooted, and then comes another `up`.
+    Tend(Tend, u32),
     Down,
 }
 
@@ -63,6 +65,8 @@ pub(crate) struct Story {
     edits: u32,
     /// The steps since everything was as asked for.
     since: Vec<Step>,
+    /// Nodes that were damaged from outside since then.
+    damaged: BTreeSet<NodeName>,
     /// The machines of that time.
     before: BTreeMap<NodeName, MachineId>,
     pub(crate) tally: RefCell<Tally>,
@@ -123,6 +127,7 @@ impl Story {
             is_up: false,
             edits: 0,
             since: Vec::new(),
+            damaged: BTreeSet::new(),
             before: BTreeMap::new(),
             tally: RefCell::default(),
         }
@@ -134,7 +139,8 @@ impl Story {
         if !self.is_up {
             return Step::Again;
         }
-        match dice.roll(12) {
+        let node = 1 + u32::try_from(dice.roll(2)).unwrap();
+        match dice.roll(14) {
             0 => Step::Again,
             1 | 2 => Step::File(dice.roll(2)),
             3 => Step::Machine(dice.roll(2)),
@@ -142,7 +148,8 @@ impl Story {
             5 => Step::Count(1 + u32::try_from(dice.roll(3)).unwrap()),
             6..=8 => Step::Scale(1 + u32::try_from(dice.roll(4)).unwrap()),
             9 => Step::Toggle,
-            10 => Step::Replace(1),
+            10 => Step::Replace(node),
+            11 | 12 => Step::Tend(dice.pick(&[Tend::Drain, Tend::Resume, Tend::Stop, Tend::Reboot]), node),
             _ => Step::Down,
         }
     }
@@ -160,7 +167,7 @@ impl Story {
             Step::Toggle if self.file.groups.len() > 2 => self.file.groups.truncate(2),
             Step::Toggle => self.file.groups.push(old(self.world.dice.pick(&POLICIES))),
             Step::Down => self.scaled = None,
-            Step::Again | Step::Replace(_) => {}
+            Step::Again | Step::Replace(_) | Step::Tend(..) => {}
         }
         self.is_up = step != Step::Down;
     }
@@ -219,6 +226,11 @@ impl Story {
         engine.lease(&self.file.cluster).await?;
         if let Some(count) = self.scaled {
             engine.scale(BTreeMap::from([(GroupName::new("web").unwrap(), count)])).await;
+        }
+        if let Step::Tend(tend, index) = step {
+            let nodes = BTreeSet::from([name(&format!("web-{index}"))]);
+            // One that is not there is told of, and made after it.
+            engine.tend(&self.file, (tend, &nodes), process.life.token.clone()).await?;
         }
         let plan = engine.plan(&self.file).await?;
         engine.up(&self.file, plan, process.life.token.clone()).await
@@ -303,7 +315,53 @@ impl Story {
         tokio::time::sleep(LAG_MAX * 2).await;
         self.assert_true(step).await;
         self.since.clear();
+        self.damaged.clear();
         self.before = self.identities().await;
+    }
+
+    /// Does the step after somebody was at the cluster by other means. A process may die on the way, and that is all.
+    pub(crate) async fn carry_out_after_damage(&mut self, step: Step) {
+        for _ in 0..self.world.dice.roll(4) {
+            self.damage().await;
+        }
+        self.edit(step);
+        self.since.push(step);
+        self.world.exchange.note(&format!("{step:?}"));
+        if self.world.dice.once_in(4) {
+            self.endure(step, Some((1 + self.world.dice.roll(CALLS_MAX), Mishap::Dies(self.world.dice.edge())))).await;
+        }
+        self.finish(step).await;
+    }
+
+    /// Machines are removed, stopped, broken or paused, or what is on them is changed; or one comes that carries our tag.
+    async fn damage(&mut self) {
+        let (dice, cloud) = (&self.world.dice, &self.world.exchange.cloud);
+        let machines = cloud.machines();
+        if machines.is_empty() {
+            return;
+        }
+        let machine = &machines[dice.roll(machines.len())];
+        let kind = dice.roll(7);
+        self.world.exchange.note(&format!("damage {kind} to {} ({})", machine.name, machine.id));
+        match kind {
+            0 => cloud.vanish(&machine.id),
+            1 => cloud.crash(&machine.id, MachineState::Stopped, "somebody stopped it"),
+            2 => cloud.crash(&machine.id, MachineState::Failed, "its disk broke"),
+            3 => drop(cloud.provider().faults().unwrap().pause(&machine.id).await),
+            4 => self.world.agents.tamper(&machine.id),
+            _ => {
+                let mut request = cloud.request(&machine.id).unwrap();
+                let names = ["web-1", "web-4", "db-1", "old-2", "ghost-1"];
+                let stranger = dice.pick(&names);
+                request.name = name(stranger);
+                request.token = ClientToken::new(format!("stranger-{}", cloud.made().len()));
+                request.tags.insert(NODE_TAG.to_owned(), stranger.to_owned());
+                cloud.provider().create(&request).await.unwrap();
+            }
+        }
+        if matches!(kind, 0 | 2) {
+            self.damaged.insert(machine.name.clone());
+        }
     }
 
     async fn endure(&self, step: Step, mishap: Option<(usize, Mishap)>) {
@@ -379,6 +437,7 @@ impl Story {
         let found: BTreeSet<NodeName> = machines.iter().map(|machine| machine.name.clone()).collect();
         assert_eq!(machines.len(), found.len(), "seed {seed}, {step:?}: a machine twice: {machines:?}");
         assert_eq!(found, self.desired(), "seed {seed}, {step:?}");
+        assert!(machines.iter().all(|machine| machine.state == MachineState::Running), "seed {seed}: {machines:?}");
         let process = self.world.process(None, Policy::default());
         let cluster = &self.file.cluster;
         assert_eq!(process.store.open_intents(cluster).await.unwrap(), [], "seed {seed}, {step:?}");
@@ -405,10 +464,10 @@ impl Story {
             Step::Replace(index) => node.name == name(&format!("web-{index}")),
             // What left may have come back.
             Step::Count(_) | Step::Scale(_) | Step::Toggle | Step::Down => self.since.len() > 1,
-            Step::Again | Step::File(_) => false,
+            Step::Again | Step::File(_) | Step::Tend(..) => false,
         });
         // The group `old` may replace what fails.
-        if !has_reason && node.group.as_str() != "old" {
+        if !has_reason && node.group.as_str() != "old" && !self.damaged.contains(&node.name) {
             let was = self.before.get(&node.name);
             assert!(
                 was.is_none() || was == node.machine.as_ref(),

@@ -11,7 +11,7 @@ use muster_api::{ApplyEvent, ApplyRequest, Check, CheckEvent, StatusReply};
 use muster_engine::{AgentLink, AgentLinks, LinkError, LinkStream, NODE_TAG, RunEvent};
 use muster_provider::fake::{FakeCloud, FakeProvider};
 use muster_provider::{
-    Bakery, Capabilities, Dialer, Machine, MachineBatch, MachineRequest, Provider, ProviderError, Tags,
+    Bakery, Capabilities, Dialer, Faults, Machine, MachineBatch, MachineRequest, Provider, ProviderError, Tags,
 };
 use muster_stdx::{OnError, Supervisor};
 use muster_types::{ClusterName, MachineId, NodeName, Redacted};
@@ -257,6 +257,10 @@ impl Provider for Wire {
     async fn console(&self, id: &MachineId, lines: usize) -> Answer<Vec<String>> {
         let id = id.clone();
         self.send("console", async move |provider: FakeProvider| provider.console(&id, lines).await).await
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        self.provider.faults()
     }
 
     fn bakery(&self) -> Option<Arc<dyn Bakery>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use muster_api::Event;
 use muster_engine::{Clock, Drain, Engine, EngineConfig, Limits};
 use muster_plan::Policy;
 use muster_provider::{Capabilities, Provider as _};
@@ -50,6 +51,7 @@ pub(crate) struct SimProcess {
     pub(crate) engine: Engine,
     pub(crate) life: Life,
     pub(crate) store: SimStore,
+    pub(crate) events: mpsc::Receiver<Event>,
 }
 
 impl SimWorld {
@@ -70,8 +72,8 @@ impl SimWorld {
         let wall: Wall = Arc::new(move || clock.now());
         let (disk, dice) = (self.exchange.disk.clone(), self.dice.clone());
         let store = SimStore { disk, life: life.clone(), dice: dice.clone(), wall };
-        // Nobody listens to what it tells.
-        let (events, _) = mpsc::channel(1);
+        // More than any run here tells: few of them are listened to.
+        let (sender, events) = mpsc::channel(100_000);
         let engine = Engine::new(EngineConfig {
             store: Arc::new(store.clone()),
             provider: Arc::new(Wire {
@@ -90,13 +92,13 @@ impl SimWorld {
                 command: "muster up".to_owned(),
             },
             concurrency_max: 32,
-            events,
+            events: sender,
             limits: Limits::default(),
             clock: Arc::new(clock),
             policy,
             drain: Drain::AsDeclared,
             redact: Vec::new(),
         });
-        SimProcess { engine, life, store }
+        SimProcess { engine, life, store, events }
     }
 }

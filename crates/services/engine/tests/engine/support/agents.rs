@@ -24,6 +24,10 @@ pub(crate) enum Trouble {
     LoseEnrolReply,
     /// The stream of a configuration breaks off before its end; the work goes on.
     BreakApply,
+    /// A configuration step says something and does not end.
+    HangStep,
+    /// The node reboots in the middle of its configuration: nobody answers for a while, then the work goes on.
+    Reboot,
     /// A configuration step fails.
     FailStep,
     /// A hook that runs there fails.
@@ -85,6 +89,14 @@ impl Agents {
 
     pub(crate) fn clear_troubles(&self) {
         self.lock().troubles.clear();
+    }
+
+    /// Somebody has changed what is on the machine: its agent says that something else was applied.
+    pub(crate) fn tamper(&self, machine: &MachineId) {
+        if let Some(memory) = self.lock().machines.get_mut(machine) {
+            memory.config = Some(("something else".to_owned(), ConfigPhase::Done));
+            memory.document = "something else".to_owned();
+        }
     }
 
     pub(crate) fn memory(&self, machine: &MachineId) -> Memory {
@@ -227,7 +239,13 @@ impl AgentLink for Link {
         let (machine, _) = self.enrolled()?;
         let mut state = self.agents.lock();
         let fails = state.meets(&self.node, &Trouble::FailStep);
-        let breaks = state.meets(&self.node, &Trouble::BreakApply);
+        let reboots = state.meets(&self.node, &Trouble::Reboot);
+        let breaks = reboots || state.meets(&self.node, &Trouble::BreakApply);
+        let hangs = state.meets(&self.node, &Trouble::HangStep);
+        if reboots {
+            let away = std::iter::repeat_n(Trouble::Silence, 5);
+            state.troubles.entry(self.node.clone()).or_default().extend(away);
+        }
         let memory = state.machines.entry(machine.id).or_default();
         if request.generation < memory.generation {
             return Err(LinkError::Refused {
@@ -254,6 +272,10 @@ impl AgentLink for Link {
         if breaks {
             events.truncate(2);
             events.push(Err(LinkError::Unreachable { reason: "connection reset".to_owned() }));
+        }
+        if hangs {
+            events.truncate(4);
+            return Ok(Box::pin(stream::iter(events).chain(stream::pending())));
         }
         Ok(Box::pin(stream::iter(events)))
     }
