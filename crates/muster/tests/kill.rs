@@ -1,18 +1,25 @@
-//! Killed at any step, run again: the same end, nothing twice, nothing forgotten.
+//! Killed at any step, or without power from one moment to the next, and run again: the same end, nothing twice, nothing
+//! forgotten.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_testkit::{Sandbox, Traces, can_make_nodes, count, figure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 const LINE_TIMEOUT: Duration = Duration::from_mins(1);
 const FILE: &str =
-    "cluster: killed\ngroups:\n  db: { count: 1 }\n  web:\n    count: 3\n    recipe: hello\n    needs: [db]\n";
-/// Kills of each command.
-const KILLS: (u64, u64) = (6, 50);
+    "cluster: killed\ngroups:\n  db: { count: 1 }\n  web:\n    count: 2..4\n    recipe: hello\n    needs: [db]\n";
+/// Kills of each command in a soak, 200 in all; every tenth takes the power of the whole cluster away.
+const KILLS_OF_UP: (u64, u64) = (4, 60);
+const KILLS_OF_DOWN: (u64, u64) = (4, 50);
+const KILLS_OF_SCALE: (u64, u64) = (4, 60);
+const KILLS_OF_REPLACE: (u64, u64) = (2, 30);
+const POWER_EVERY: u64 = 10;
 
 /// A fixed sequence, so that a failing run can be had again; the seed is printed.
 struct Numbers(u64);
@@ -61,6 +68,17 @@ fn kill_after(place: &Sandbox, arguments: &[&str], after: usize) -> (String, boo
     (last, alive && output.code == 137)
 }
 
+/// Ends the process that holds the cluster's nodes, and with it all of them, as a loss of power would.
+fn cut_the_power(place: &Sandbox) {
+    let identity = place.state().join("clusters/killed/local/shepherd.json");
+    // Before the first machine there is nothing that has power.
+    let Ok(text) = fs_err::read(identity) else { return };
+    let identity: Value = serde_json::from_slice(&text).unwrap();
+    let pid = Pid::from_raw(i32::try_from(identity["pid"].as_i64().unwrap()).unwrap());
+    // It may have ended by itself: nothing is left to hold.
+    kill(pid, Signal::SIGKILL).ok();
+}
+
 /// The nodes of the cluster with what must not differ between runs.
 fn state(place: &Sandbox) -> Vec<(String, String, String)> {
     let status = place.muster(&["status", "--json"]).success().json();
@@ -79,21 +97,34 @@ struct Tally {
     steps: BTreeMap<String, u32>,
     running: u64,
     total: u64,
+    power: u64,
 }
 
 impl Tally {
-    fn add(&mut self, (step, running): (String, bool)) {
+    /// Kills a command once, and now and then takes the power away with it. Returns what happened, for messages.
+    fn kill(&mut self, place: &Sandbox, arguments: &[&str], after: usize) -> String {
+        let (step, running) = kill_after(place, arguments, after);
+        let told = format!("kill {}, after {after} events ({step})", self.total);
         *self.steps.entry(step).or_default() += 1;
         self.total += 1;
         self.running += u64::from(running);
+        if self.total % POWER_EVERY == 2 {
+            self.power += 1;
+            cut_the_power(place);
+            return format!("{told}, then without power");
+        }
+        told
     }
 
     fn report(&self, command: &str) {
-        for (step, times) in &self.steps {
-            figure(&format!("{command}-killed-after-{}", step.replace(' ', "-")), times);
-        }
+        let kinds: BTreeSet<&str> = self.steps.keys().filter_map(|step| step.split(' ').next()).collect();
         figure(&format!("{command}-kills"), self.total);
         figure(&format!("{command}-kills-while-running"), self.running);
+        figure(&format!("{command}-power-cuts"), self.power);
+        figure(
+            &format!("{command}-steps-killed-at"),
+            format!("{} ({})", self.steps.len(), Vec::from_iter(kinds).join(", ")),
+        );
         assert!(
             self.running * 10 >= self.total * 9,
             "only {} of {} kills hit a running {command}",
@@ -103,13 +134,26 @@ impl Tally {
     }
 }
 
+/// A cluster that is there, and what is compared after each kill.
+fn cluster() -> Sandbox {
+    let place = Sandbox::alone(env!("CARGO_BIN_EXE_muster"));
+    place.write("cluster.yaml", FILE);
+    place
+}
+
+fn assert_state(place: &Sandbox, wanted: &[(String, String, String)], told: &str) {
+    assert_eq!(state(place), wanted, "{told}");
+    assert_eq!(machines(place), wanted.len(), "{told}");
+    let plan = place.muster(&["plan", "--detailed-exitcode"]);
+    assert_eq!(plan.code, 0, "{told}: {}{}", plan.stdout, plan.stderr);
+}
+
 #[test]
 fn kill_up_anywhere_and_up_goes_on() {
     if !can_make_nodes() {
         return;
     }
-    let place = Sandbox::alone(env!("CARGO_BIN_EXE_muster"));
-    place.write("cluster.yaml", FILE);
+    let place = cluster();
     let up = ["up", "--jsonl", "--yes"];
     let undisturbed = steps(&place, &up);
     let wanted = state(&place);
@@ -117,13 +161,11 @@ fn kill_up_anywhere_and_up_goes_on() {
     let before = place.traces();
     let mut numbers = Numbers(seed());
     let mut tally = Tally::default();
-    for round in 0..count(KILLS.0, KILLS.1) {
+    for _ in 0..count(KILLS_OF_UP.0, KILLS_OF_UP.1) {
         // The last event is the end of the run: after it there is little left to kill.
-        let after = numbers.below(undisturbed.len() - 1);
-        tally.add(kill_after(&place, &up, after));
+        let told = tally.kill(&place, &up, numbers.below(undisturbed.len() - 1));
         place.muster(&up).success();
-        assert_eq!(state(&place), wanted, "round {round}, killed after {after} events");
-        assert_eq!(machines(&place), wanted.len(), "round {round}, killed after {after} events");
+        assert_state(&place, &wanted, &told);
         place.muster(&["down", "--yes"]).success();
         Traces::assert_same(&before, &place.traces());
     }
@@ -135,26 +177,78 @@ fn kill_down_anywhere_and_down_goes_on() {
     if !can_make_nodes() {
         return;
     }
-    let place = Sandbox::alone(env!("CARGO_BIN_EXE_muster"));
-    place.write("cluster.yaml", FILE);
+    let place = cluster();
     place.muster(&["up"]).success();
     let down = ["down", "--jsonl", "--yes", "killed"];
     let undisturbed = steps(&place, &down);
     let before = place.traces();
     let mut numbers = Numbers(seed());
     let mut tally = Tally::default();
-    for round in 0..count(KILLS.0, KILLS.1) {
+    for _ in 0..count(KILLS_OF_DOWN.0, KILLS_OF_DOWN.1) {
         place.muster(&["up"]).success();
-        let after = numbers.below(undisturbed.len() - 1);
-        tally.add(kill_after(&place, &down, after));
+        let told = tally.kill(&place, &down, numbers.below(undisturbed.len() - 1));
         // It had ended before the signal, or it is run again to its end.
         if place.muster(&["ls", "--json"]).success().json()["clusters"] != serde_json::json!([])
             || place.state().join("clusters/killed").exists()
         {
             place.muster(&["down", "--yes", "killed"]).success();
         }
-        let after_it = place.traces();
-        assert_eq!(before.difference(&after_it), Vec::<String>::new(), "round {round}, killed after {after} events");
+        assert_eq!(before.difference(&place.traces()), Vec::<String>::new(), "{told}");
     }
     tally.report("down");
+}
+
+#[test]
+fn kill_scale_anywhere_and_scale_goes_on() {
+    if !can_make_nodes() {
+        return;
+    }
+    let place = cluster();
+    let before = place.traces();
+    place.muster(&["up"]).success();
+    let scale = |number: usize| ["scale".to_owned(), format!("web={number}"), "--jsonl".to_owned(), "--yes".to_owned()];
+    let scaled = |number: usize| {
+        let arguments = scale(number);
+        steps(&place, &arguments.each_ref().map(String::as_str))
+    };
+    // From two to four nodes and back, as the numbers of events and the ends of undisturbed runs are known.
+    scaled(2);
+    let few = (2, state(&place), scaled(4).len());
+    let many = (4, state(&place), scaled(2).len());
+    let mut numbers = Numbers(seed());
+    let mut tally = Tally::default();
+    for round in 0..count(KILLS_OF_SCALE.0, KILLS_OF_SCALE.1) {
+        let ((_, _, events), (number, wanted, _)) = if round % 2 == 0 { (&few, &many) } else { (&many, &few) };
+        let arguments = scale(*number);
+        let arguments = arguments.each_ref().map(String::as_str);
+        let told = tally.kill(&place, &arguments, numbers.below(events - 1));
+        place.muster(&arguments).success();
+        assert_state(&place, wanted, &told);
+    }
+    place.muster(&["down", "--yes"]).success();
+    Traces::assert_same(&before, &place.traces());
+    tally.report("scale");
+}
+
+#[test]
+fn kill_a_replacement_anywhere_and_up_goes_on() {
+    if !can_make_nodes() {
+        return;
+    }
+    let place = cluster();
+    let before = place.traces();
+    place.muster(&["up"]).success();
+    let wanted = state(&place);
+    let replace = ["up", "--replace", "web-2", "--jsonl", "--yes"];
+    let undisturbed = steps(&place, &replace);
+    let mut numbers = Numbers(seed());
+    let mut tally = Tally::default();
+    for _ in 0..count(KILLS_OF_REPLACE.0, KILLS_OF_REPLACE.1) {
+        let told = tally.kill(&place, &replace, numbers.below(undisturbed.len() - 1));
+        place.muster(&["up", "--yes"]).success();
+        assert_state(&place, &wanted, &told);
+    }
+    place.muster(&["down", "--yes"]).success();
+    Traces::assert_same(&before, &place.traces());
+    tally.report("replace");
 }

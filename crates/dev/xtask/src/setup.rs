@@ -18,7 +18,7 @@ struct Need {
 }
 
 /// Everything beyond what each Debian has. A line goes when its last test does.
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need { program: "git", package: "git", why: "the tidy test asks it which files belong to the project" },
     Need { program: "cc", package: "gcc", why: "SQLite and AWS-LC are C, built with the program" },
     Need { program: "unshare", package: "util-linux", why: "the testkit's own tests make namespaces with it" },
@@ -31,6 +31,7 @@ const NEEDS: [Need; 9] = [
         package: "python3-venv",
         why: "a container's web server, and what peers are told again in",
     },
+    Need { program: "strace", package: "strace", why: "what the store writes and flushes is read off it" },
     Need { program: "useradd", package: "passwd", why: "tests of cloud-config make users on nodes" },
 ];
 

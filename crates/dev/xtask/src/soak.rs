@@ -30,16 +30,20 @@ struct Soak {
 
 const SOAKS: [Soak; 3] = [
     Soak {
-        name: "kill",
-        what: "`up` and `down` of the real program are killed (SIGKILL) at a random step that they wrote down, and run again. \
-               The second run must end in the state of an undisturbed one: no machine twice, none left over.",
-        tests: &["-p", "muster", "kill_"],
+        name: "kills",
+        what: "`up`, `scale`, `up --replace` and `down` of the real program on sandbox nodes are killed (SIGKILL) at a random \
+               step that they wrote down, now and then with the power of all nodes, and run again. What then is must be what \
+               an undisturbed run leaves: no machine twice, none left over, nothing to plan.",
+        tests: &["-p", "muster", "--test", "kill"],
     },
     Soak {
         name: "engine",
-        what: "The engine is cut off at every call to the store and to the provider in turn, with the fake provider's faults \
-               on top, and run again over what is left.",
-        tests: &["-p", "muster-engine", "crash"],
+        what: "The engine in simulated time: processes are killed at any call to the store, the provider and the agents, stand \
+               still until somebody else has taken over, are interrupted; orders arrive after their sender died, replies are \
+               lost, machines are listed late, deletes lie, calls are throttled and refused (`crashes`). Then damage from \
+               outside between random steps of a user (`damages`). After each: no machine twice, none left over, no node \
+               lost, nothing to plan. Besides, a crash at every single call of a build, a change and a removal.",
+        tests: &["-p", "muster-engine", "--test", "engine", "--", "sim::", "crash::"],
     },
     Soak {
         name: "gossip",

@@ -4,12 +4,15 @@ mod batches;
 mod events;
 mod files;
 mod leases;
+mod power;
 mod processes;
 mod records;
 
 use std::path::PathBuf;
 
-use muster_store::{ClusterRecord, Intent, IntentAction, Lease, LeaseHolder, NodeRecord, Reading, Store as _, StoreError};
+use muster_store::{
+    ClusterRecord, Intent, IntentAction, Lease, LeaseHolder, NodeRecord, Reading, Store as _, StoreError,
+};
 use muster_types::{ClientToken, ClusterName, Generation, GroupName, NodeName, Phase, Redacted, Timestamp};
 use tempfile::TempDir;
 
