@@ -108,7 +108,9 @@ async fn remove(
             removal.account(&machine, &leaving.node, Phase::Removing, Fault::new("interrupted", hint));
         }
     }
-    Ok(removal.parts)
+    let mut parts = removal.parts;
+    parts.nodes.sort_by(|a, b| (&a.group, a.name.index(), &a.name).cmp(&(&b.group, b.name.index(), &b.name)));
+    Ok(parts)
 }
 
 /// From here on only `down` goes on.
