@@ -28,7 +28,7 @@ struct Soak {
     tests: &'static [&'static str],
 }
 
-const SOAKS: [Soak; 3] = [
+const SOAKS: [Soak; 4] = [
     Soak {
         name: "kills",
         what: "`up`, `scale`, `up --replace` and `down` of the real program on sandbox nodes are killed (SIGKILL) at a random \
@@ -44,6 +44,13 @@ const SOAKS: [Soak; 3] = [
                outside between random steps of a user (`damages`). After each: no machine twice, none left over, no node \
                lost, nothing to plan. Besides, a crash at every single call of a build, a change and a removal.",
         tests: &["-p", "muster-engine", "--test", "engine", "--", "sim::", "crash::"],
+    },
+    Soak {
+        name: "store",
+        what: "The power goes while the state is written: what a process wrote and flushed, read off `strace`, is replayed into \
+               disks on which the writes since the last flush are torn, in another order or missing. What was told to be \
+               there is there.",
+        tests: &["-p", "muster-store-sqlite", "power"],
     },
     Soak {
         name: "gossip",
