@@ -91,6 +91,7 @@ impl NodeRun<'_> {
 
     /// The next machine is another one than any before.
     pub(crate) fn begin_new_life(&mut self) {
+        self.maybe_made = false;
         // Peers may remember that it was drained, and take the new one for it.
         self.leaving = self.record.drained.take().is_some();
         self.record.token = new_token();

@@ -51,6 +51,8 @@ pub(crate) struct NodeRun<'a> {
     pub(crate) fresh: bool,
     /// The record's token is the one that this run's create goes with.
     pub(crate) token_chosen: bool,
+    /// A create with the record's token may have made a machine, whatever later ones are told.
+    pub(crate) maybe_made: bool,
     /// Configuration steps that were run.
     pub(crate) changed: usize,
     /// Times that a configuration was applied, also one that changed nothing.
@@ -83,6 +85,7 @@ impl<'a> NodeRun<'a> {
             machine: part.machine,
             fresh: false,
             token_chosen: false,
+            maybe_made: part.action.token.is_some(),
             changed: 0,
             extras: part.extras,
             applied: 0,
@@ -195,6 +198,7 @@ impl<'a> NodeRun<'a> {
         let has_machine = self.record.machine.is_some() || self.machine.is_some();
         let is_running = self.is_running();
         let verb = self.tries.after(has_machine, is_running)?;
+        self.maybe_made |= fault.uncertain;
         let words = format!("{}; trying again ({})", fault.reason, verb.as_str());
         self.run.emitter.warn(Some(self.name()), words).await;
         tokio::time::sleep(self.tries.pause(&self.run.config.limits)).await;
@@ -290,7 +294,8 @@ impl<'a> NodeRun<'a> {
     }
 
     async fn fail(&mut self, fault: Fault) -> Result<NodeOutcome, EngineError> {
-        if fault.uncertain {
+        let is_create = self.intent.as_ref().is_some_and(|intent| intent.action == IntentAction::Create);
+        if fault.uncertain || is_create && self.maybe_made {
             self.intent = None;
         }
         // What was to leave is still to be resumed.
