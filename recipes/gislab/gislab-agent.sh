@@ -60,6 +60,7 @@ loop() {
     while :; do
         serf agent -config-file /etc/gislab/agent.json &
         child=$!
+        tell
         wait "$child" || true
         sleep 10 &
         child=$!
@@ -67,8 +68,18 @@ loop() {
     done
 }
 
+# A session that runs is shown by an agent that was started again, too.
+tell() {
+    test -s /var/lib/gislab/session.lock || return 0
+    for _ in $(seq 50); do
+        ! serf tags -set "session-active=$(cat /var/lib/gislab/session.lock)" > /dev/null 2>&1 || return 0
+        sleep 0.2
+    done
+}
+
 case ${1:-} in
     loop) loop ;;
+    tell) tell ;;
     boot) if has_systemd; then link; else start; fi ;;
     restart) stop; start ;;
     check)

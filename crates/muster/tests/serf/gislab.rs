@@ -54,6 +54,8 @@ fn machines_follow_the_events_of_gis_lab() {
         "gislab-cluster members -tag session-active=.+ | awk '{print $1, $4}' | cut -d, -f1-3",
         "client-2 role=client,session-active=eva,worker=yes",
     );
+    on(&place, "client-2", "gislab-agent restart").success();
+    until(&place, "gislab-cluster members -status=alive -tag session-active=eva | awk '{print $1}'", "client-2");
     let boot = |node: &str| on(&place, node, "stat -c %Y /proc/1").success().stdout;
     let (first, second) = (boot("client-1"), boot("client-2"));
     on(&place, "server-1", "gislab-cluster event -coalesce=false reboot 'client-2, nobody'").success();
