@@ -158,6 +158,24 @@ async fn handlers_keep_their_order_and_do_not_wait_for_each_other() {
     }
 }
 
+/// GIS.lab's handlers leave the cluster and then switch the machine off.
+#[tokio::test]
+async fn a_handler_outlives_its_agent() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (begun, told, fifo) = (folder.path().join("begun"), folder.path().join("told"), folder.path().join("gate"));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("it can be made");
+    let [begin, wait, tell] = [&begun, &fifo, &told].map(|path| path.display().to_string());
+    let handler = format!("user:off=echo begun > {begin}; read x < {wait}; echo gone; echo off > {tell}");
+    let mut peer = Peer::start(Ours, "one", json!({"event_handlers": [handler]})).await;
+    let mut asker = client(&peer).await;
+    asker.event(event("off", b"", false)).await.expect("it is sent");
+    holds(begun, "begun\n").await;
+    asker.leave().await.expect("it is answered before the agent ends");
+    peer.ends().await;
+    tokio::task::spawn_blocking(move || fs_err::write(fifo, "go\n")).await.expect("it runs").expect("it is read");
+    holds(told, "off\n").await;
+}
+
 /// Waits until a file has this content.
 async fn holds(path: std::path::PathBuf, wanted: &'static str) {
     let waiting = tokio::task::spawn_blocking(move || {

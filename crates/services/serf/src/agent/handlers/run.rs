@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use muster_gossip::{Event, Member};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::process::Command;
@@ -58,7 +59,7 @@ pub(crate) async fn run(script: &str, event: &Event, own: &Own, limit: Duration)
         Ok(pipe) => pipe,
         Err(error) => return Ran { output: Vec::new(), error: Some(RunError::Start(error)) },
     };
-    match start(script, event, own, writer) {
+    match start(script, event, own, (&reader, writer)) {
         Ok(child) => finish(child, reader, input(event), limit).await,
         Err(error) => Ran { output: Vec::new(), error: Some(RunError::Start(error)) },
     }
@@ -68,8 +69,11 @@ fn start(
     script: &str,
     event: &Event,
     own: &Own,
-    output: std::io::PipeWriter,
+    (reader, output): (&std::io::PipeReader, std::io::PipeWriter),
 ) -> std::io::Result<tokio::process::Child> {
+    // The program holds both ends: when the agent is gone, its next word must not be its last.
+    let both = reader.try_clone()?;
+    fcntl(&both, FcntlArg::F_SETFD(FdFlag::empty()))?;
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(script).envs(environment(event, own)).process_group(0);
     command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
