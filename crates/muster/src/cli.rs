@@ -59,6 +59,7 @@ pub(crate) enum Command {
     Exec(commands::exec::Args),
     Shell(commands::shell::Args),
     Down(commands::down::Args),
+    Sweep(commands::sweep::Args),
     Nodes(commands::nodes::Args),
     Image(commands::image::Args),
     Recipe(commands::recipe::Args),

@@ -225,7 +225,7 @@ impl Context {
         Ok(Failure::new(format!("there is no cluster `{name}`"), hint, ExitStatus::FAILED))
     }
 
-    async fn provider(
+    pub(crate) async fn provider(
         &self,
         cluster: &ClusterName,
         name: &str,
@@ -324,7 +324,7 @@ fn provider_of(compiled: &Compiled) -> Result<String, Failure> {
 }
 
 /// This process, so that others can tell whether it still lives.
-fn holder(command: &str) -> Result<LeaseHolder, Failure> {
+pub(crate) fn holder(command: &str) -> Result<LeaseHolder, Failure> {
     let pid = std::process::id();
     let host = nix::unistd::gethostname().map_err(std::io::Error::from)?;
     Ok(LeaseHolder {

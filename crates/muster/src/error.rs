@@ -24,6 +24,16 @@ impl Failure {
         Self::new(message, hint, ExitStatus::USAGE)
     }
 
+    /// All of it in one line.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Error { error, .. } => muster_stdx::chain(error.as_ref()),
+            Self::Rejected { diagnostics, .. } => {
+                diagnostics.iter().map(|found| found.message.as_str()).collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+
     pub(crate) fn status(&self) -> ExitStatus {
         match self {
             Self::Error { status, .. } => *status,

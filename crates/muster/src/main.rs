@@ -105,6 +105,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Fai
         Command::Start(args) => Box::pin(commands::start::run(args, context)).await,
         Command::Exec(args) => Box::pin(commands::exec::run(args, context)).await,
         Command::Shell(args) => Box::pin(commands::shell::run(args, context)).await,
+        Command::Sweep(args) => Box::pin(commands::sweep::run(args, context)).await,
         Command::Down(args) => Box::pin(commands::down::run(args, context)).await,
         Command::Nodes(args) => commands::nodes::run(args, context).await,
         Command::Image(args) => Box::pin(commands::image::run(args, context)).await,

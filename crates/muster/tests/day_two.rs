@@ -159,3 +159,38 @@ mod plans {
         assert_eq!(place.muster(&["audit", "days", "--since", "0s"]).success().stdout, "");
     }
 }
+
+mod sweeping {
+    use muster_testkit::Traces;
+
+    use super::*;
+
+    #[test]
+    fn what_a_lost_state_leaves_is_found_shown_and_removed_and_what_is_known_is_not() {
+        if !can_make_nodes() {
+            return;
+        }
+        let place = Sandbox::alone(env!("CARGO_BIN_EXE_muster"));
+        let before = place.traces();
+        place.write("cluster.yaml", &FILE.replace("days", "lost"));
+        place.muster(&["up"]).success();
+        for ending in ["", "-wal", "-shm"] {
+            fs_err::remove_file(place.state().join(format!("muster.db{ending}"))).ok();
+        }
+        place.write("kept.yaml", "cluster: kept\ngroups:\n  web: {}\n");
+        place.muster(&["up", "kept.yaml"]).success();
+        let old = std::fs::File::open(place.state().join("clusters/lost")).unwrap();
+        old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let found = place.muster(&["sweep", "--dry-run", "--json"]).exits(2).json();
+        let strays = found["found"].as_array().unwrap();
+        assert_eq!((strays.len(), &strays[0]["cluster"]), (1, &Value::from("lost")), "{found}");
+        assert_eq!(strays[0]["machines"].as_array().unwrap().len(), 2, "{found}");
+        let refused = place.muster(&["sweep"]).exits(64);
+        assert!(refused.stdout.contains("hub-1") && refused.stderr.contains("--yes"), "{refused}");
+        place.muster(&["sweep", "--yes"]).success();
+        assert!(place.muster(&["sweep", "--dry-run"]).success().stderr.contains("Nothing is left over"));
+        place.muster(&["exec", "kept:web-1", "--", "true"]).success();
+        place.muster(&["down", "kept", "--yes"]).success();
+        Traces::assert_same(&before, &place.traces());
+    }
+}

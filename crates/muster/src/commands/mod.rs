@@ -26,5 +26,6 @@ pub(crate) mod shepherd;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod sweep;
 pub(crate) mod up;
 pub(crate) mod validate;
