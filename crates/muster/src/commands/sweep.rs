@@ -124,9 +124,10 @@ async fn find(context: &Context, store: &dyn Store) -> Result<Vec<Stray>, Failur
             continue;
         }
         for factory in registry::factories()? {
-            let machines = match context.paths.provider(&name, factory.name()).exists() {
-                true => context.provider(&name, factory.name(), None).await?.list(&Tags::new()).await?,
-                false => Vec::new(),
+            let machines = if context.paths.provider(&name, factory.name()).exists() {
+                context.provider(&name, factory.name(), None).await?.list(&Tags::new()).await?
+            } else {
+                Vec::new()
             };
             strays.push(Stray {
                 provider: factory.name(),

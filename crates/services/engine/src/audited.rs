@@ -68,7 +68,9 @@ impl Provider for Audited {
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Machine>, ProviderError> {
         let machines = self.inner.list(tags).await?;
-        machines.iter().for_each(|machine| self.learn(machine));
+        for machine in &machines {
+            self.learn(machine);
+        }
         Ok(machines)
     }
 

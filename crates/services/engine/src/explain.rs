@@ -62,7 +62,9 @@ impl Engine {
             events.iter().filter_map(|event| Some((event.at, words(&event.body, node)?))).map(line).collect();
         evidence.extend(told.into_iter().rev().take(EVENTS_SHOWN_MAX).rev());
         let redactor = Redactor::new(self.config.redact.clone());
-        evidence.iter_mut().for_each(|text| redactor.clean(text));
+        for text in &mut evidence {
+            redactor.clean(text);
+        }
         let (cause, remedy) = judge(node, (seen.phase, &seen.reason), (record, machine, reply.as_ref()));
         Ok(Some(Explanation {
             version: EXPLANATION_VERSION,
@@ -152,6 +154,17 @@ fn judge(
             return tell("the provider is removing its machine", "`muster up` makes another one".to_owned());
         }
     }
+    of_agent(node, (phase, reason), reply)
+}
+
+/// The same for a node whose machine runs.
+fn of_agent(
+    node: &NodeName,
+    (phase, reason): (Phase, &str),
+    reply: Option<&Result<StatusReply, LinkError>>,
+) -> (String, String) {
+    let tell = |cause: &str, remedy: String| (cause.to_owned(), remedy);
+    let because = |cause: &str| if reason.is_empty() { cause.to_owned() } else { format!("{cause}: {reason}") };
     let status = match reply {
         Some(Ok(status)) => status,
         Some(Err(LinkError::NotEnrolled)) => {

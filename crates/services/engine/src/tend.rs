@@ -73,12 +73,13 @@ impl Engine {
         let cluster = blueprint.cluster();
         let hold = self.hold(cluster).await?;
         let emitter = self.emitter(cluster);
-        let prepared = self.prepare(blueprint).await?;
+        let prepared = Box::pin(self.prepare(blueprint)).await?;
         let all = prepared.desired.len();
         let command = format!("{} of {} nodes", tend.as_str(), nodes.len());
         emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command }).await;
         emitter.ordered(&self.config, "").await;
-        let result = tend_all(&self.config, blueprint, (&hold, &emitter), (prepared, tend, nodes), &token).await;
+        let result =
+            Box::pin(tend_all(&self.config, blueprint, (&hold, &emitter), (prepared, tend, nodes), &token)).await;
         let result = result.map(|parts| {
             let interrupted = parts.interrupted;
             let mut outcome = parts.into_outcome(cluster, &emitter, begun);

@@ -49,12 +49,12 @@ impl Engine {
         let cluster = blueprint.cluster();
         let hold = self.hold(cluster).await?;
         let emitter = self.emitter(cluster);
-        let prepared = self.prepared_for(blueprint, &plan, hold.generation()).await?;
+        let prepared = Box::pin(self.prepared_for(blueprint, &plan, hold.generation())).await?;
         emitter.emit(EventBody::RunStarted { cluster: cluster.clone(), command: "up".to_owned() }).await;
         emitter.ordered(&self.config, prepared.plan.hash()).await;
         emitter.emit(planned(&prepared.plan)).await;
         emitter.decided(&prepared.plan).await;
-        let result = self.execute_until_true(blueprint, (&hold, &emitter), (prepared, token)).await;
+        let result = Box::pin(self.execute_until_true(blueprint, (&hold, &emitter), (prepared, token))).await;
         let mut result = result.map(|parts| parts.into_outcome(cluster, &emitter, begun));
         if let Ok(outcome) = &mut result {
             // What was neither asked for nor touched is not part of the account.
