@@ -104,3 +104,34 @@ fn entries(place: &Place) -> Result<Vec<(Key, Tree)>, Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was imported means what the files meant, imports in them included.
+    #[test]
+    fn what_is_stored_is_what_was_read() {
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/occopus/tests/files");
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::in_folder(folder.path());
+        let mut expected = Vec::new();
+        for set in fs_err::read_dir(files).unwrap() {
+            let checked = read(&set.unwrap().path().join("nodes/node_definitions.yaml")).unwrap();
+            store(&place, &checked).unwrap();
+            expected.retain(|(name, _): &(String, Vec<Tree>)| !checked.names().contains(&name.as_str()));
+            expected.extend(checked.definitions.0.iter().map(|definition| {
+                let ways = definition.implementations.iter().map(|way| way.tree.clone()).collect();
+                (definition.name.value.clone(), ways)
+            }));
+        }
+        let stored = read(&path(&place)).unwrap();
+        assert!(expected.len() > 20, "{}", expected.len());
+        assert_eq!(stored.definitions.0.len(), expected.len());
+        for (name, ways) in expected {
+            let found = &stored.definitions.get(&name).unwrap().implementations;
+            assert_eq!(found.len(), ways.len(), "{name}");
+            assert!(found.iter().zip(&ways).all(|(found, way)| found.tree.same(way)), "{name}");
+        }
+    }
+}

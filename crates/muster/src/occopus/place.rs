@@ -24,6 +24,11 @@ impl Place {
         Self { folder: paths.state.join("occopus") }
     }
 
+    #[cfg(test)]
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
