@@ -35,6 +35,7 @@ pub(crate) struct NodePart<'a> {
     pub(crate) machine: Option<Machine>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "what has happened to a node is true or not, each by itself")]
 pub(crate) struct NodeRun<'a> {
     pub(crate) run: &'a Run<'a>,
     pub(crate) action: &'a Action,

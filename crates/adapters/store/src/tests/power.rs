@@ -204,8 +204,10 @@ fn disk_after(events: &[Event], until: usize, dice: &mut Dice) -> (Files, Option
                     (Event::Remove { .. }, Event::FlushFolder) => true,
                     _ => false,
                 };
-                pending.iter().filter(|event| of(event)).for_each(|event| apply(&mut files, event));
-                pending.retain(|event| !of(&event));
+                for event in pending.iter().filter(|event| of(event)) {
+                    apply(&mut files, event);
+                }
+                pending.retain(|event| !of(event));
             }
             other => pending.push(other),
         }
@@ -213,7 +215,9 @@ fn disk_after(events: &[Event], until: usize, dice: &mut Dice) -> (Files, Option
     // Later writes may reach the disk before earlier ones, or without them.
     while !pending.is_empty() {
         let event = pending.remove(dice.roll(pending.len()));
-        tear(event, dice).iter().for_each(|part| apply(&mut files, part));
+        for part in tear(event, dice) {
+            apply(&mut files, &part);
+        }
     }
     (files, told)
 }

@@ -196,7 +196,7 @@ impl Story {
         let end = tokio::select! {
             biased;
             () = life.died() => End::Died,
-            result = life.run(self.work(step, process)) => match result {
+            result = Box::pin(life.run(self.work(step, process))) => match result {
                 Err(EngineError::Locked { .. }) => End::Locked,
                 result => End::Ended(result),
             },

@@ -150,7 +150,7 @@ impl Wire {
         let work = work(self.provider.clone());
         let work = async move {
             let result = work.await;
-            let end = result.as_ref().map_or_else(|error| error.to_string(), |_| "done".to_owned());
+            let end = result.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
             exchange.note(&format!("{told}: {end}"));
             result
         };

@@ -95,7 +95,7 @@ impl Agents {
     pub(crate) fn tamper(&self, machine: &MachineId) {
         if let Some(memory) = self.lock().machines.get_mut(machine) {
             memory.config = Some(("something else".to_owned(), ConfigPhase::Done));
-            memory.document = "something else".to_owned();
+            "something else".clone_into(&mut memory.document);
         }
     }
 
