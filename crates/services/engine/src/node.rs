@@ -254,11 +254,10 @@ impl<'a> NodeRun<'a> {
     /// Finishes what earlier runs began and this one does not take up by the same intent.
     async fn settle(&mut self, verb: Verb) -> Result<(), Stop> {
         if verb != Verb::Create {
-            for create in self.take_unseen_creates() {
-                self.undo_create(&create).await?;
-            }
+            self.undo_unseen_creates().await?;
         }
-        for intent in std::mem::take(&mut self.open) {
+        let mut begun = std::mem::take(&mut self.open).into_iter();
+        while let Some(intent) = begun.next() {
             let goes_on = match intent.action {
                 IntentAction::Create => verb == Verb::Create && intent.id == self.record.token,
                 IntentAction::Remove => verb == Verb::Replace && intent.machine == self.action.machine,
@@ -270,10 +269,15 @@ impl<'a> NodeRun<'a> {
                 self.open.push(intent);
                 continue;
             }
-            if intent.action == IntentAction::Create {
-                self.undo_create(&intent).await?;
-            } else {
-                self.finish(&intent).await?;
+            let ended = match intent.action {
+                IntentAction::Create => self.undo_create(&intent).await,
+                _ => self.finish(&intent).await.map_err(Stop::from),
+            };
+            if let Err(stop) = ended {
+                // The next try begins with it again.
+                self.open.push(intent);
+                self.open.extend(begun);
+                return Err(stop);
             }
         }
         Ok(())

@@ -71,9 +71,7 @@ impl NodeRun<'_> {
 
     /// The node and its machine go.
     pub(crate) async fn remove_self(&mut self) -> Result<(), Stop> {
-        for create in self.take_unseen_creates() {
-            self.undo_create(&create).await?;
-        }
+        self.undo_unseen_creates().await?;
         let mut intents = Vec::new();
         if let Some(machine) = self.action.machine.clone() {
             intents.push(self.remove_machine(&machine).await?);

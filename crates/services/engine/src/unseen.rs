@@ -108,10 +108,15 @@ impl NodeRun<'_> {
         find(self.run.config, self.run.hold, (self.run.owner_tag, is_meant)).await
     }
 
-    /// The open creates whose machines are not the one that the plan speaks of.
-    pub(crate) fn take_unseen_creates(&mut self) -> Vec<Intent> {
+    /// Undoes the open creates whose machines are not the one that the plan speaks of.
+    pub(crate) async fn undo_unseen_creates(&mut self) -> Result<(), Stop> {
         let seen = self.machine.as_ref().map(|machine| machine.token.clone());
         let is_unseen = |intent: &Intent| intent.action == IntentAction::Create && Some(&intent.id) != seen.as_ref();
-        self.open.extract_if(.., |intent| is_unseen(intent)).collect()
+        while let Some(at) = self.open.iter().position(is_unseen) {
+            let create = self.open[at].clone();
+            self.undo_create(&create).await?;
+            self.open.retain(|open| open.id != create.id);
+        }
+        Ok(())
     }
 }

@@ -53,7 +53,7 @@ fn seeds(many: u64, failed_once: &[u64]) -> Vec<u64> {
 }
 
 /// Seeds of stories that did not end well once.
-const CRASHES_FAILED_ONCE: [u64; 1] = [2122];
+const CRASHES_FAILED_ONCE: [u64; 2] = [2122, 3080];
 
 #[test]
 fn crashes_and_lies_leave_a_true_cluster() {
