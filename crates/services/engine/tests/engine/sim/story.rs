@@ -20,6 +20,9 @@ use crate::support::{TestBlueprint, TestGroup, Trouble, Wants, name};
 /// Calls of a process after which nothing happens to it any more; most runs make about as many.
 const CALLS_MAX: usize = 45;
 
+/// Far longer than any run may take, in the time of the story.
+const RUN_MAX: Duration = Duration::from_hours(12);
+
 /// Runs after which everything has to be as asked, once nothing goes wrong any more.
 const RUNS_MAX: usize = 6;
 
@@ -196,6 +199,7 @@ impl Story {
         let end = tokio::select! {
             biased;
             () = life.died() => End::Died,
+            () = tokio::time::sleep(RUN_MAX) => panic!("seed {}: {step:?} waits for ever", self.seed),
             result = Box::pin(life.run(self.work(step, process))) => match result {
                 Err(EngineError::Locked { .. }) => End::Locked,
                 result => End::Ended(result),
