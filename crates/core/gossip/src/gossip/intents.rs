@@ -124,6 +124,17 @@ impl Gossip {
     /// Whether it is news, to be passed on.
     pub(super) fn join_intent(&mut self, join: &JoinIntent) -> bool {
         self.clock.witness(join.time);
+        let own = self.members.get(&join.node).filter(|_| join.node == *self.own);
+        if self.phase == Phase::Running && own.is_some_and(|own| join.time > own.status_time) {
+            // Others know of a later time than this member does: of an earlier life of it, which perhaps left. Without a
+            // newer word of its own they would see it leave for ever.
+            self.announce_join();
+            return false;
+        }
+        self.accept_join(join)
+    }
+
+    fn accept_join(&mut self, join: &JoinIntent) -> bool {
         let Some(member) = self.members.get_mut(&join.node) else {
             let intent = Intent { kind: IntentKind::Join, time: join.time, heard: self.now };
             return self.members.buffer_intent(&join.node, intent);
@@ -142,7 +153,8 @@ impl Gossip {
     /// Tells all that this member is here.
     pub(super) fn announce_join(&mut self) {
         let join = JoinIntent { time: self.clock.now(), node: self.own.to_string() };
-        self.join_intent(&join);
+        self.clock.witness(join.time);
+        self.accept_join(&join);
         self.broadcast_serf(Kind::Intent, &SerfMessage::Join(join), None);
     }
 

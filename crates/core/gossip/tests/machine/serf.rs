@@ -78,6 +78,27 @@ fn who_says_that_we_leave_is_contradicted() {
 }
 
 #[test]
+fn who_remembers_an_earlier_life_of_ours_hears_of_this_one() {
+    let mut lone = Lone::with_others(2, |_| {});
+    // An exchange of states tells the time of the leave, and not that it was one.
+    let heard = SerfMessage::Join(JoinIntent { time: 31, node: "own".to_owned() });
+    let joins = |lone: &Lone| {
+        let own =
+            |message: &SerfMessage| matches!(message, SerfMessage::Join(join) if join.node == "own" && join.time > 31);
+        lone.serf_sent().iter().filter(|message| own(message)).count()
+    };
+    lone.hear_serf(2, &heard);
+    lone.run_for(SECOND);
+    assert!(joins(&lone) > 0, "{:?}", lone.serf_sent());
+    // Heard once more, it is old.
+    lone.run_for(10 * SECOND);
+    lone.clear();
+    lone.hear_serf(2, &heard);
+    lone.run_for(SECOND);
+    assert_eq!(joins(&lone), 0, "{:?}", lone.serf_sent());
+}
+
+#[test]
 fn leaving_says_the_intent_first_and_then_that_we_are_gone() {
     let mut lone = Lone::with_others(3, |_| {});
     lone.act(Gossip::leave);
