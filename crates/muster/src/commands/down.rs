@@ -8,6 +8,7 @@ use crate::context::{Context, Orders, Ready};
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::interrupt::Interrupt;
+use crate::occopus;
 use crate::output::events::show;
 use crate::output::outcome::summary;
 
@@ -35,6 +36,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
         }
         // The record goes before the folder: an earlier `down` was cut off between the two.
         finish(context, &name)?;
+        if let Some(id) = occopus::is_leaving(&context.paths, &name)? {
+            occopus::forget(&context.paths, &id)?;
+        }
         printer.note(&format!("{name}: nothing is left"));
         return Ok(ExitStatus::DONE);
     }
@@ -45,6 +49,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
         printer.note("Nothing was changed.");
         return Ok(ExitStatus::FAILED);
     }
+    let infrastructure = occopus::is_leaving(&context.paths, &name)?;
     let interrupt = Interrupt::listen(printer, format!("muster down {name}"))?;
     let Ready { engine, events } = opened.engine("down", Orders::default())?;
     let working = async {
@@ -58,6 +63,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<ExitStatus, Fai
     let outcome = outcome?;
     if outcome.exit == Exit::Done {
         finish(context, &name)?;
+        infrastructure.map_or(Ok(()), |id| occopus::forget(&context.paths, &id))?;
     }
     if printer.is_text() && outcome.exit == Exit::Done {
         let took = crate::output::table::duration(outcome.took.as_millis());

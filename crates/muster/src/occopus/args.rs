@@ -14,7 +14,13 @@ const USAGE: ExitStatus = ExitStatus(2);
 ///
 /// Each is also the program of that name: `muster setup-links DIR` makes the links.
 #[derive(Debug, Parser)]
-#[command(name = "muster occopus", bin_name = "muster occopus", max_term_width = 100)]
+#[command(
+    name = "muster occopus",
+    bin_name = "muster occopus",
+    max_term_width = 100,
+    after_help = "Examples:\n  muster occopus import nodes/node_definitions.yaml\n  muster occopus build infra.yaml\n  \
+                  muster occopus destroy -i ID"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -19,12 +19,17 @@ pub(crate) mod voice;
 
 use std::ffi::OsString;
 
+use muster_types::ClusterName;
+
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::ExitStatus;
 use crate::occopus::args::Command;
+use crate::occopus::place::Place;
+use crate::occopus::records::Records;
 use crate::occopus::voice::Voice;
 use crate::output::{Format, Printer};
+use crate::paths::Paths;
 
 /// Runs one of the programs. `called` is its name, or `muster`: then the first word says which.
 pub(crate) fn run(called: &str, words: Vec<OsString>) -> ExitStatus {
@@ -48,6 +53,19 @@ fn plain(status: ExitStatus) -> ExitStatus {
         ExitStatus::DONE | ExitStatus::INTERRUPTED => status,
         _ => ExitStatus::FAILED,
     }
+}
+
+/// What `muster down` does before it begins: whoever looks after the cluster as an infrastructure of Occopus' commands is not
+/// to make it anew. Gives the infrastructure's id.
+pub(crate) fn is_leaving(paths: &Paths, cluster: &ClusterName) -> Result<Option<String>, Failure> {
+    let Some(records) = Records::existing(Place::at(paths)) else { return Ok(None) };
+    let found = records.all()?.into_iter().find(|record| record.cluster == *cluster);
+    found.map(|record| Ok(records.change(&record.id, |record| record.destroying = true)?.id)).transpose()
+}
+
+/// And when nothing of it is left.
+pub(crate) fn forget(paths: &Paths, id: &str) -> Result<(), Failure> {
+    Records::existing(Place::at(paths)).map_or(Ok(()), |records| records.remove(id))
 }
 
 async fn dispatch(command: Command, context: &Context, voice: &Voice) -> Result<ExitStatus, Failure> {

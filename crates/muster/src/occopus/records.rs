@@ -110,6 +110,11 @@ impl Records {
         Ok(Self { place })
     }
 
+    /// Those that are there, for commands that make none.
+    pub(crate) fn existing(place: Place) -> Option<Self> {
+        place.file(FOLDER).is_dir().then_some(Self { place })
+    }
+
     fn path(&self, id: &str) -> PathBuf {
         self.place.file(FOLDER).join(format!("{}.json", &digest(id)[..16]))
     }

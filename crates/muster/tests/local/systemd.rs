@@ -71,7 +71,7 @@ async fn the_boot_is_whole_and_units_can_be_worked_with_from_the_first_moment() 
     assert_eq!(node.sh("systemctl is-active notify ssh dbus systemd-logind muster-agent").await, "active\n".repeat(5));
     assert_eq!(node.sh("cat /proc/1/comm; systemd-detect-virt; hostname").await, "systemd\ncontainer-other\nnode-1\n");
     assert_eq!(node.sh("systemd-run --quiet --wait --pipe echo through-the-bus").await, "through-the-bus\n");
-    assert_eq!(node.sh("stat -c %a /run/muster /run/muster/context.json").await, "700\n600\n");
+    assert_eq!(node.sh("stat -c %a /run/muster /run/muster/context.json").await, "711\n600\n");
     assert_eq!(node.sh("cat /etc/machine-id | wc -c; wc -c < /etc/resolv.conf").await, "33\n0\n");
     node.end().await;
 }

@@ -1,6 +1,8 @@
 """Drives the REST service as its manual lists it, and as MiCADO does. Needs Occopus' commands in PATH."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import time
@@ -119,9 +121,24 @@ run("occopus-scale", "-i", id, "-n", "worker", "-c", "1")
 service = Service()
 service.until(id, ready(3))
 
+# Removed by its cluster's name, it is not made anew by who looks after it.
+assert service.ask("DELETE", "infrastructures/micado_worker_infra") == {"infraid": "micado_worker_infra"}
+assert service.ask("GET", "infrastructures/micado_worker_infra")["status_code"] == 300
+muster = os.path.realpath(shutil.which("occopus-build"))
+(cluster,) = json.loads(run(muster, "ls", "--json"))["clusters"]
+deadline = time.monotonic() + 100
+# 5: the service is at work on it just now.
+while (down := subprocess.run([muster, "down", cluster["name"], "--yes"], timeout=100)).returncode == 5:
+    assert time.monotonic() < deadline
+assert down.returncode == 0
+assert service.ask("GET", "infrastructures/")["infrastuctures"] == []
+assert service.ask("POST", f"infrastructures/{id}/attach")["status_code"] == 300
+assert json.loads(run(muster, "ls", "--json"))["clusters"] == []
+
 # The end, with nothing left.
-for name in (id, "micado_worker_infra"):
-    assert service.ask("DELETE", f"infrastructures/{name}") == {"infraid": name}
-    assert service.ask("GET", f"infrastructures/{name}")["status_code"] == 300
+id = service.ask("POST", "infrastructures/", INFRA)["infraid"]
+service.until(id, ready(2))
+assert service.ask("DELETE", f"infrastructures/{id}") == {"infraid": id}
+assert service.ask("GET", f"infrastructures/{id}")["status_code"] == 300
 assert service.ask("GET", "infrastructures/")["infrastuctures"] == []
 service.end()
