@@ -113,6 +113,10 @@ async fn tend_all(
         provider_slots: Semaphore::new(concurrency(config)),
         agent_slots: Semaphore::new(config.limits.agents_max),
     };
+    // Nobody is made here: who waited for the address of a node that has none would wait for ever.
+    for node in &desired {
+        run.board.drop_member(&node.name);
+    }
     let by_name: BTreeMap<&NodeName, &DesiredNode> = desired.iter().map(|node| (&node.name, node)).collect();
     let mut parts = Parts::default();
     for stage in stages(nodes, &by_name, tend) {
