@@ -103,7 +103,7 @@ impl StepError {
                 "correct the name; a file for a user that the document makes needs `defer: true`"
             }
             Self::Write { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                "this part of the node is read-only: write below /etc, /usr/local, /var, /home or /srv"
+                "this part of the node is read-only, as all of /usr is on the image `host`: write below /etc, /opt, /var, /home or /srv"
             }
             Self::Special { .. } => "pipes, sockets and devices are not written; remove it, or give another path",
             Self::Link { .. } => "write the path that it leads to, or put a folder or file in its place",
